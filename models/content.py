@@ -1,0 +1,49 @@
+"""The content of a command: what must be the same when an id comes again.
+
+Content is the validated command without the fields that stand at their default, so that spelling a
+default out, reordering keys or changing white space makes no difference.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import orjson
+
+from models.commands import Batch, Command
+from models.outcomes import timestamp
+
+
+def content_of(command: Command | Batch) -> dict[str, Any]:
+    """Give the content, its JSON-able values in the order of the contract's table, without the id."""
+    if isinstance(command, Batch):
+        return {"type": command.type, "commands": command.commands_digest}
+    values = command.__dict__
+    content: dict[str, Any] = {"type": command.type}
+    for name, default in _defaults(type(command)):
+        value = values[name]
+        if value != default:
+            content[name] = timestamp(value) if isinstance(value, datetime) else value
+    return content
+
+
+def first_difference(first: Mapping[str, Any], command: Command | Batch) -> str | None:
+    """Name the first field in which `command` differs from an id's first content; None where none does."""
+    second = content_of(command)
+    if first["type"] != second["type"]:
+        return "type"
+    names = ("commands",) if isinstance(command, Batch) else type(command).model_fields
+    return next((name for name in names if name != "id" and _canonical(first, name) != _canonical(second, name)), None)
+
+
+def _canonical(content: Mapping[str, Any], name: str) -> bytes | None:
+    """Give a field's bytes, None where it is left out: null is no default of its own, nor is true 1."""
+    return orjson.dumps(content[name], option=orjson.OPT_SORT_KEYS) if name in content else None
+
+
+@cache
+def _defaults(model: type[Command]) -> tuple[tuple[str, Any], ...]:
+    """Give the fields that make up the content, each with its default."""
+    fields = model.model_fields.items()
+    return tuple((name, field.default) for name, field in fields if name not in ("type", "id"))
