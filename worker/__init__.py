@@ -1,0 +1,1 @@
+"""Machinery: how commands are taken, grouped, decided, committed, answered and watched."""

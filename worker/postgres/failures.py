@@ -1,0 +1,72 @@
+"""What a failed transaction means: begin again, wait, or look at the command. One table, nothing else decides.
+
+Classes follow SQLSTATE (PostgreSQL manual, appendix A). What is not listed is the deployment's fault, not
+the command's: an unknown error never turns a message into a dead letter by itself.
+"""
+
+from enum import Enum
+
+import psycopg
+from sqlalchemy.exc import DBAPIError
+
+
+class Failure(Enum):
+    """Three kinds of failure, three treatments."""
+
+    CONFLICT = "begin again in a new transaction, milliseconds later"
+    OUTAGE = "go back to the queue and wait"
+    COMMAND = "try the group one by one: one of its commands cannot be stored"
+
+
+class LedgerBusy(Exception):
+    """Another session kept a ledger's lock for longer than `lock_timeout`. No attempt was made."""
+
+
+CONFLICTS = frozenset(
+    {
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "53200",  # out_of_memory: the pool of predicate locks is used up for the moment
+        "23505",  # unique_violation: on the inbox somebody else decided the command; elsewhere a lost race
+    }
+)
+COMMANDS = frozenset(
+    {
+        "22003",  # numeric_value_out_of_range
+        "22021",  # character_not_in_repertoire
+        "22P02",  # invalid_text_representation
+        "22P05",  # untranslatable_character
+        "23000",  # integrity_constraint_violation: our triggers
+        "23502",  # not_null_violation
+        "23503",  # foreign_key_violation
+        "23514",  # check_violation: the rules let something pass that the database does not
+    }
+)
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """Give the error's SQLSTATE, wherever SQLAlchemy has put the driver's error."""
+    original = _original(error)
+    return original.sqlstate if isinstance(original, psycopg.Error) else None
+
+
+def classify(error: BaseException) -> Failure:
+    """Say what to do about an error that ended a transaction."""
+    if isinstance(error, LedgerBusy):
+        return Failure.OUTAGE
+    state = sqlstate(error)
+    if state in CONFLICTS:
+        return Failure.CONFLICT
+    if state in COMMANDS:
+        return Failure.COMMAND
+    original = _original(error)
+    if state is None and isinstance(original, psycopg.DataError):
+        return Failure.COMMAND  # psycopg itself cannot write a value of it; the server never saw it
+    if isinstance(original, psycopg.Error | DBAPIError):
+        return Failure.OUTAGE
+    # A bug that some command provokes: the others must not wait for it.
+    return Failure.COMMAND
+
+
+def _original(error: BaseException) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
