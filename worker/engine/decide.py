@@ -1,0 +1,127 @@
+"""Decide a group: each item in order, duplicates answered, chains whole or not at all. No database here.
+
+A group equals its commands one by one: what an item finds decided by an earlier item of its group is
+exactly what it would have found in the inbox had that item come in a group of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from models import outcomes
+from models.commands import Batch, Command, Member
+from models.content import first_difference
+from models.dead_letters import DeadLetter
+from models.outcomes import Outcome
+from models.statuses import Status
+from worker.engine.inbox import Fresh, Known, fresh
+
+Item: TypeAlias = Command | Batch | DeadLetter
+"""What a message becomes at the door."""
+
+_LITERAL = {Status.MALFORMED.value, Status.ID_REUSED.value, Status.CHAIN_FAILED.value}
+"""Outcomes that no inbox row holds: a batch's row keeps them itself."""
+
+
+class Work(Protocol):
+    """The families' states, behind the three things that deciding needs."""
+
+    def decide(self, command: Command, decided_at: str) -> Outcome:
+        """Let the command's family decide it."""
+        ...
+
+    def mark(self) -> Any:
+        """Name this moment in every family."""
+        ...
+
+    def undo(self, mark: Any) -> None:
+        """Take back everything since `mark` in every family."""
+        ...
+
+
+class Desk:
+    """Decides one group's items in turn; afterwards `fresh` and `letters` are what is to be written."""
+
+    def __init__(self, known: Mapping[str, Known], work: Work, decided_at: str) -> None:
+        self.fresh: dict[str, Fresh] = {}
+        self.letters: list[DeadLetter] = []
+        self._known = dict(known)
+        self._work = work
+        self._decided_at = decided_at
+
+    def decide(self, item: Item) -> Outcome:
+        """Give an item's outcome: the first one its id ever got, or a new verdict."""
+        if isinstance(item, Batch):
+            return self._batch(item)
+        return self._member(item)
+
+    def _member(self, member: Member) -> Outcome:
+        if isinstance(member, DeadLetter):
+            self.letters.append(member)
+            return outcomes.malformed(member)
+        answered = self._answered(member)
+        if answered is not None:
+            return answered
+        outcome = self._work.decide(member, self._decided_at)
+        self._known[member.id] = Known(outcome, member)
+        self.fresh[member.id] = fresh(member, outcome)
+        return outcome
+
+    def _answered(self, command: Command | Batch) -> Outcome | None:
+        first = self._known.get(command.id)
+        if first is None:
+            return None
+        field = first_difference(first.content(), command)
+        return first.outcome if field is None else outcomes.id_reused(command, field, first.outcome["decided_at"])
+
+    def _batch(self, batch: Batch) -> Outcome:
+        answered = self._answered(batch)
+        if answered is not None:
+            return answered
+        # The batch's id is taken before its members look: none of them can have it.
+        placeholder = outcomes.decided(batch.id, batch.type, Status.APPLIED.value, self._decided_at)
+        self._known[batch.id] = Known(placeholder, batch)
+        nested = [self._chain(entry) if isinstance(entry, tuple) else self._member(entry) for entry in batch.commands]
+        outcome = outcomes.decided(batch.id, batch.type, Status.APPLIED.value, self._decided_at, {"outcomes": nested})
+        self._known[batch.id] = Known(outcome, batch)
+        self.fresh[batch.id] = Fresh(batch, outcome, {"outcomes": _layout(nested)})
+        return outcome
+
+    def _chain(self, members: Sequence[Member]) -> list[Outcome]:
+        """Apply all members or none. Only the refused one uses its id up; wholly known, it is a redelivery."""
+        known = [isinstance(member, Command) and member.id in self._known for member in members]
+        ids = [member.id for member in members]
+        if all(known):
+            return [self._member(member) for member in members]
+        if any(known) or len(set(ids)) < len(ids) or any(isinstance(member, DeadLetter) for member in members):
+            return [
+                self._member(member) if is_known or isinstance(member, DeadLetter) else self._chain_failed(member)
+                for member, is_known in zip(members, known, strict=True)
+            ]
+        mark = self._work.mark()
+        verdicts: list[Outcome] = []
+        for member in members:
+            verdicts.append(self._member(member))
+            if verdicts[-1]["status"] != Status.APPLIED:
+                break
+        else:
+            return verdicts
+        self._work.undo(mark)
+        refused = len(verdicts) - 1
+        for member in members[:refused]:
+            del self._known[member.id], self.fresh[member.id]
+        return [
+            verdicts[refused] if place == refused else self._chain_failed(member)
+            for place, member in enumerate(members)
+        ]
+
+    def _chain_failed(self, member: Member) -> Outcome:
+        assert isinstance(member, Command)
+        return outcomes.decided(member.id, member.type, Status.CHAIN_FAILED.value, self._decided_at)
+
+
+def _layout(nested: Sequence[Outcome | list[Outcome]]) -> list[Any]:
+    """Say how a batch's row remembers its members: by id where the inbox has the outcome, else the outcome itself."""
+    return [
+        _layout(entry) if isinstance(entry, list) else entry if entry["status"] in _LITERAL else entry["id"]
+        for entry in nested
+    ]

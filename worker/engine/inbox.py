@@ -1,0 +1,164 @@
+"""The inbox: every decided command with its outcome, the one place where "exactly once" lives.
+
+An applied transfer's content and outcome are not stored twice: they are rebuilt from the transfer's row,
+by the functions that made them. Everything else keeps its own content and answer.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from sqlalchemy import Connection, Row, text
+
+from models import outcomes
+from models.commands import Batch, Command
+from models.content import content_of
+from models.outcomes import Moved, Outcome
+from models.statuses import Status
+from worker.postgres.engines import array, copy_rows, json_text
+
+
+class Known(NamedTuple):
+    """What an id stands for: its outcome, and where its content is, which only a second command with the id needs."""
+
+    outcome: Outcome
+    source: Command | Batch | Row[Any]
+
+    def content(self) -> Mapping[str, Any]:
+        """Give the content that the id was first used for."""
+        return content_of(self.source) if isinstance(self.source, Command | Batch) else _content(self.source)
+
+
+class Fresh(NamedTuple):
+    """A command that was decided just now, to be written. `answer`: see `Decided.answer`; None: no more to say."""
+
+    command: Command | Batch
+    outcome: Outcome
+    answer: Mapping[str, Any] | None
+
+
+_ENVELOPE = ("id", "type", "status", "decided_at")
+
+_FIND = text(
+    """
+    SELECT i.id::text, i.type, i.status, i.decided_at, i.content, i.answer,
+           t.sequence, t.source_id::text, t.destination_id::text, t.amount, t.kind, t.effective_at, t.metadata,
+           t.source_balance, t.source_balance - coalesce(t.source_pending, 0) AS source_available, t.source_version,
+           t.destination_balance, t.destination_balance - coalesce(t.destination_pending, 0) AS destination_available,
+           t.destination_version
+    FROM equipoise.inbox i
+    LEFT JOIN equipoise.transfers t ON t.id = i.id AND i.answer IS NULL AND i.status = 'applied'
+    WHERE i.id = ANY (cast(:ids AS uuid[]))
+    """
+)
+_COPY = "COPY equipoise.inbox (id, decided_at, type, status, content, answer) FROM STDIN"
+
+
+def find(connection: Connection, ids: Sequence[str]) -> dict[str, Known]:
+    """Look up which of these commands were decided; ids that were not are absent.
+
+    To be called outside the transaction that decides: a look-up that finds nothing locks the index page
+    where the id would be. A command decided in between makes the insert fail with 23505: begin again.
+    """
+    known: dict[str, Known] = {}
+    batches: list[Row[Any]] = []
+    for row in connection.execute(_FIND, {"ids": array(ids)}):
+        if row.type == "batch":
+            batches.append(row)
+        else:
+            known[row.id] = Known(_outcome(row), row)
+    if batches:
+        _add_batches(connection, batches, known)
+    return known
+
+
+def store(connection: Connection, fresh: Iterable[Fresh]) -> None:
+    """Write one row a command, in the transaction of its effect."""
+    copy_rows(connection, _COPY, map(_row, fresh))
+
+
+def fresh(command: Command, outcome: Outcome) -> Fresh:
+    """Say what of an outcome must be written: nothing beyond the envelope where its transfer tells the rest."""
+    if "transfers" in outcome and outcome["transfers"][0]["id"] == command.id:
+        return Fresh(command, outcome, None)
+    return Fresh(command, outcome, {name: value for name, value in outcome.items() if name not in _ENVELOPE} or None)
+
+
+def _row(decided: Fresh) -> tuple[str | None, ...]:
+    command, outcome, answer = decided
+    content = None if answer is None and _is_in_its_transfer(command, outcome) else content_of(command)
+    return (
+        command.id,
+        outcome["decided_at"],
+        command.type,
+        outcome["status"],
+        json_text(content),
+        json_text(answer),
+    )
+
+
+def _is_in_its_transfer(command: Command | Batch, outcome: Outcome) -> bool:
+    """Whether the transfer's row tells the whole content: not where less was moved than was named."""
+    return "transfers" in outcome and not getattr(command, "up_to", False)
+
+
+def _content(row: Row[Any]) -> Mapping[str, Any]:
+    if row.content is not None:
+        stored: Mapping[str, Any] = orjson.loads(row.content)
+        return stored
+    content = {
+        "type": row.type,
+        "source_id": row.source_id,
+        "destination_id": row.destination_id,
+        "amount": row.amount,
+        "kind": row.kind,
+        "effective_at": row.effective_at and outcomes.timestamp(row.effective_at),
+        "metadata": row.metadata,
+    }
+    return {name: value for name, value in content.items() if value is not None}
+
+
+def _outcome(row: Row[Any]) -> Outcome:
+    decided_at = outcomes.timestamp(row.decided_at)
+    if row.sequence is None:
+        return outcomes.decided(row.id, row.type, row.status, decided_at, row.answer and orjson.loads(row.answer))
+    moved = Moved(
+        row.id,
+        row.sequence,
+        row.source_id,
+        row.destination_id,
+        row.amount,
+        {"balance": row.source_balance, "available": row.source_available, "version": row.source_version},
+        {
+            "balance": row.destination_balance,
+            "available": row.destination_available,
+            "version": row.destination_version,
+        },
+    )
+    return outcomes.transferred(row.id, row.type, decided_at, moved)
+
+
+def _add_batches(connection: Connection, batches: Sequence[Row[Any]], known: dict[str, Known]) -> None:
+    """Put batches together from their members: an id in `answer` stands for the member's own outcome."""
+    layouts = {row.id: orjson.loads(row.answer)["outcomes"] for row in batches}
+    named = {id for layout in layouts.values() for id in _ids(layout)} - known.keys()
+    members = known | find(connection, sorted(named)) if named else known
+
+    def fill(layout: list[Any]) -> list[Any]:
+        return [
+            members[entry].outcome if isinstance(entry, str) else fill(entry) if isinstance(entry, list) else entry
+            for entry in layout
+        ]
+
+    for row in batches:
+        answer = {"outcomes": fill(layouts[row.id])}
+        outcome = outcomes.decided(row.id, row.type, Status.APPLIED.value, outcomes.timestamp(row.decided_at), answer)
+        known[row.id] = Known(outcome, row)
+
+
+def _ids(layout: Iterable[Any]) -> Iterable[str]:
+    for entry in layout:
+        if isinstance(entry, str):
+            yield entry
+        elif isinstance(entry, list):
+            yield from _ids(entry)

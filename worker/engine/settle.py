@@ -1,0 +1,235 @@
+"""From commands to outcomes: the one function behind which "exactly once" is kept.
+
+    lock the ledgers → look the ids up → BEGIN SERIALIZABLE → load what is named → decide each, in order
+    → write it all, set-based → COMMIT → unlock
+
+It knows nothing of threads, Celery or brokers; how messages are gathered in front of it can change without
+it. One command is a group of one: there is no second path.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+
+from models.commands import Batch, Command
+from models.outcomes import Outcome, timestamp
+from worker.engine import crash, dead_letters, inbox
+from worker.engine.decide import Desk, Item
+from worker.engine.directory import Directory, commands_of
+from worker.engine.families import Family, State
+from worker.engine.inbox import Known
+from worker.engine.journal import Journal
+from worker.postgres.engines import OUTSIDE_TRANSACTIONS, SERIALIZABLE
+from worker.postgres.failures import Failure, classify, sqlstate
+from worker.postgres.locks import ledgers_locked
+
+MAX_ATTEMPTS = 20
+MAX_RETRYING_S = 5.0
+"""A conflict that lasts longer than either is no passing one. Under the lock there is none to speak of; without
+it, fifty writers of one account need up to fifty turns of a few milliseconds."""
+
+# Full jitter: two losers of one conflict must not meet again. 2 ms is about one small transaction, 0.25 s about fifty.
+_WAIT = wait_random_exponential(multiplier=0.002, max=0.25)
+
+PATIENCE_MS = 2_000
+"""How long a ledger's lock is waited for: a few of the longest groups."""
+
+_CLOCK = text("SELECT clock_timestamp()")
+
+
+def server_clock(connection: Connection) -> datetime:
+    """Tell the time by PostgreSQL's clock: one clock, however many workers' hosts."""
+    now: datetime = connection.execute(_CLOCK).scalar_one()
+    return now
+
+
+DEFAULT_FAMILIES: tuple[Family, ...] = (Journal(),)
+
+
+class Settlement:
+    """Settles groups of items against one database. May be used by one thread at a time.
+
+    `lock=False` leaves the ledgers' locks alone, for databases that have none: all laws hold, at a price in
+    conflicts. `isolation` and `begin_again` are there to be weakened by the tests that show what they are for.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        families: Sequence[Family] = DEFAULT_FAMILIES,
+        lock: bool = True,
+        isolation: str = SERIALIZABLE,
+        begin_again: Callable[[BaseException], bool] | None = None,
+        clock: Callable[[Connection], datetime] = server_clock,
+    ) -> None:
+        self.engine = engine
+        self._directory = Directory()
+        self.retries: Counter[str] = Counter()
+        """Attempts that were begun again, by SQLSTATE ("lost" where a connection broke)."""
+        self._family_of = {command: family for family in families for command in family.commands}
+        self._lock = lock
+        self._isolation = isolation
+        self._clock = clock
+        self._retrying = Retrying(
+            retry=retry_if_exception(begin_again or is_passing),
+            wait=_WAIT,
+            stop=stop_after_attempt(MAX_ATTEMPTS) | stop_after_delay(MAX_RETRYING_S),
+            before_sleep=self._count,
+            reraise=True,
+        )
+
+    def __call__(
+        self, items: Sequence[Item], *, ledgers: frozenset[str] | None = None, patience_ms: int = PATIENCE_MS
+    ) -> list[Outcome]:
+        """Give one outcome an item, in the items' order, all of them committed.
+
+        `ledgers` are those that the items work on, if the caller has asked for them already.
+        Raises LedgerBusy where another worker keeps a ledger for longer than `patience_ms`; the database's
+        own error where `failures` calls it anything but a passing conflict, or where a conflict outlasts its
+        budget. Then nothing of the group was written, except when a connection broke during COMMIT: call
+        again, and the ids tell.
+        """
+        return self._retrying(self._attempt, items, self._to_lock(items, ledgers), patience_ms)
+
+    def known(self, items: Sequence[Item]) -> list[Outcome | None]:
+        """Give the outcomes of the items that were decided before, None for the others; decides nothing."""
+        with self._outside_transactions() as connection:
+            found = inbox.find(connection, _ids(items))
+        desk = Desk(found, _Nothing(), "")
+        return [desk.decide(item) if item.id in found else None for item in items]
+
+    def ledgers(self, items: Sequence[Item]) -> list[frozenset[str]]:
+        """Name the ledgers that each item works on, as far as they are there yet."""
+        return self._directory.ledgers(items, self._outside_transactions)
+
+    def reachable(self) -> bool:
+        """Whether the database answers."""
+        try:
+            with self._outside_transactions() as connection:
+                connection.execute(_CLOCK)
+        except DBAPIError:
+            return False
+        return True
+
+    def _to_lock(self, items: Sequence[Item], ledgers: frozenset[str] | None) -> frozenset[str]:
+        if not self._lock:
+            return frozenset()
+        return frozenset[str]().union(*self.ledgers(items)) if ledgers is None else ledgers
+
+    def _attempt(self, items: Sequence[Item], ledgers: frozenset[str], patience_ms: int) -> list[Outcome]:
+        with (
+            self._outside_transactions() as connection,
+            ledgers_locked(connection, ledgers, patience_ms),
+        ):
+            known = inbox.find(connection, _ids(items))
+            connection.rollback()
+            connection.execution_options(isolation_level=self._isolation)
+            with connection.begin():
+                outcomes = self._decide_and_write(connection, items, known)
+                crash.reached("before_commit")
+            crash.reached("after_commit")
+        return outcomes
+
+    @contextmanager
+    def _outside_transactions(self) -> Iterator[Connection]:
+        with self.engine.connect() as connection:
+            yield connection.execution_options(isolation_level=OUTSIDE_TRANSACTIONS)
+
+    def _decide_and_write(
+        self, connection: Connection, items: Sequence[Item], known: dict[str, Known]
+    ) -> list[Outcome]:
+        undecided = [command for command in _commands(items) if command.id not in known]
+        work = _Work.load(connection, self._family_of, undecided)
+        decided_at = timestamp(max(filter(None, (self._clock(connection), work.latest))))
+        desk = Desk(known, work, decided_at)
+        outcomes = [desk.decide(item) for item in items]
+        crash.reached("decided")
+        work.write(connection, decided_at)
+        inbox.store(connection, desk.fresh.values())
+        dead_letters.store(connection, desk.letters)
+        return outcomes
+
+    def _count(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        self.retries[(error and sqlstate(error)) or "lost"] += 1
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether to begin again at once: a conflict, or a connection that broke (it may have committed: look again)."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    lost = isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01")
+    return lost or classify(error) is Failure.CONFLICT
+
+
+class _Work:
+    """The states of the families that a group's commands belong to."""
+
+    def __init__(self, states: dict[Family, State], family_of: dict[type[Command], Family]) -> None:
+        self._states = states
+        self._family_of = family_of
+
+    @classmethod
+    def load(
+        cls, connection: Connection, family_of: dict[type[Command], Family], commands: Sequence[Command]
+    ) -> "_Work":
+        named: dict[Family, list[Command]] = {}
+        for command in commands:
+            named.setdefault(family_of[type(command)], []).append(command)
+        return cls({family: family.load(connection, group) for family, group in named.items()}, family_of)
+
+    @property
+    def latest(self) -> datetime | None:
+        return max((state.latest for state in self._states.values() if state.latest), default=None)
+
+    def decide(self, command: Command, decided_at: str) -> Outcome:
+        family = self._family_of[type(command)]
+        return family.decide(command, self._states[family], decided_at)
+
+    def mark(self) -> Any:
+        return {family: state.mark() for family, state in self._states.items()}
+
+    def undo(self, mark: Any) -> None:
+        for family, state in self._states.items():
+            state.undo(mark[family])
+
+    def write(self, connection: Connection, decided_at: str) -> None:
+        for family, state in self._states.items():
+            family.write(connection, state, decided_at)
+
+
+class _Nothing:
+    """Work for a desk that only answers what is known."""
+
+    def decide(self, command: Command, decided_at: str) -> Outcome:
+        raise AssertionError("only known commands are asked for")
+
+    def mark(self) -> None:
+        return None
+
+    def undo(self, mark: None) -> None:
+        return None
+
+
+def _commands(items: Sequence[Item]) -> list[Command]:
+    return [command for item in items for command in commands_of(item)]
+
+
+def _ids(items: Sequence[Item]) -> list[str]:
+    batches = [item.id for item in items if isinstance(item, Batch)]
+    return batches + [command.id for command in _commands(items)]
