@@ -1,0 +1,1 @@
+"""Taking messages from Redis without losing one: the transport, its claims, and the consumer that survives poison."""
