@@ -1,0 +1,271 @@
+"""The door: judges a raw message against the contract, before anything else of Celery reads its body.
+
+What breaks the schema or a limit becomes a dead letter with its reason; everything that passes is a command
+whose verdict is an outcome. Judging a message touches neither broker nor database.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from json import JSONDecoder
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+import orjson
+from pydantic import ValidationError
+
+from models import contract
+from models.commands import COMMANDS, Batch, Command, Member, is_id
+from models.content import content_of
+from models.dead_letters import DeadLetter, Reason
+from worker.engine.decide import Item
+from worker.intake.decoder import Flaw, Unreadable, decode, depth, first_flaw
+
+BATCH_TASK = "batch"
+
+_NAMESPACE = uuid5(NAMESPACE_URL, "equipoise:dead-letter")
+_ID_FAULT = "not a UUID of 36 characters, lower case, neither nil nor all ones"
+_MAX_DETAIL_CHARACTERS = 500
+_MAX_WRAPPER_BYTES = 4096
+"""What Celery may put around a command, `[[], …, {callbacks, …}]`; empty it is 80 bytes. Not the command's own size."""
+
+_MEASURING = JSONDecoder(parse_int=str, parse_float=str)
+"""Finds where a command ends. It reads no number: Python refuses to read one of some thousands of digits."""
+
+
+class Malformed(ValueError):
+    """What the contract does not admit; the message says which field and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as the door gets it: the task's name, Celery's id for it, its queue, and its bytes.
+
+    `raw` is what lay in the queue, from which a dead letter's id is made; `flaw` is set where the
+    transport could not read even the envelope.
+    """
+
+    task: str
+    task_id: str
+    queue: str
+    body: bytes
+    raw: bytes
+    flaw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a message is. `linked`: Celery has more to do with its result (callbacks, a chain, a chord)."""
+
+    item: Item
+    linked: bool = False
+
+
+def judge(delivery: Delivery) -> Judged:
+    """Give the command or batch that a message carries, or the dead letter that it is."""
+    payload: Any = None
+    try:
+        payload, embed, suspicious = _payload(delivery)
+        linked = any((embed or {}).values())
+        if delivery.task == BATCH_TASK:
+            return Judged(_batch(payload, delivery, suspicious), linked)
+        return Judged(_command(payload, delivery.task, suspicious), linked)
+    except (Malformed, Unreadable) as error:
+        return Judged(dead_letter(delivery, Reason.MALFORMED, str(error), payload))
+
+
+def dead_letter(
+    delivery: Delivery, reason: Reason, detail: str, payload: object = None, place: str = "", body: bytes | None = None
+) -> DeadLetter:
+    """Make the dead letter of a message, or of the member at `place` in it. The same bytes give the same id."""
+    digest = hashlib.sha256(delivery.raw).hexdigest()
+    return DeadLetter(
+        id=str(uuid5(_NAMESPACE, f"{digest}:{place}")),
+        reason=reason,
+        detail=detail[:_MAX_DETAIL_CHARACTERS],
+        task=delivery.task,
+        task_id=delivery.task_id,
+        queue=delivery.queue,
+        body=delivery.body if body is None else body,
+        command_id=_command_id(payload),
+    )
+
+
+def _payload(delivery: Delivery) -> tuple[Any, Any, bool]:
+    """Read the body, `[args, kwargs, embed]`; give the command, the embed, and whether to look for flaws."""
+    if delivery.flaw is not None:
+        raise Malformed(delivery.flaw)
+    if delivery.task == contract.UNREADABLE_TASK:
+        raise Malformed(_why_unreadable(delivery.body))
+    limit = contract.MAX_BATCH_BYTES if delivery.task == BATCH_TASK else contract.MAX_COMMAND_BYTES
+    if len(delivery.body) > limit + _MAX_WRAPPER_BYTES:
+        raise Malformed(f"{len(delivery.body)} bytes; a command may have {limit}")
+    value, suspicious = decode(delivery.body)
+    if not isinstance(value, list) or len(value) != 3 or not isinstance(value[1], dict):
+        raise Malformed("the body must be [args, kwargs, embed], as Celery's protocol 2 sends it")
+    if value[0] != []:
+        raise Malformed("positional arguments: a command's fields are keyword arguments")
+    if not isinstance(value[2], dict | None):
+        raise Malformed("the body's third part, embed, must be an object")
+    payload = value[1]
+    if len(delivery.body) > limit and _size_as_sent(delivery.body) > limit:
+        raise Malformed(f"{_size_as_sent(delivery.body)} bytes; a command may have {limit}")
+    if "type" in payload and payload["type"] != delivery.task:
+        raise Malformed(f"type: the message was sent as {delivery.task!r}")
+    if delivery.task != BATCH_TASK and delivery.task not in COMMANDS:
+        raise Malformed(f"type: {delivery.task!r} is no command; known are {', '.join((*COMMANDS, BATCH_TASK))}")
+    return payload, value[2], suspicious
+
+
+def _why_unreadable(body: bytes) -> str:
+    """Say what is wrong with a line that its sender could not send as a command."""
+    if len(body) > contract.MAX_BATCH_BYTES:
+        return f"{len(body)} bytes of no known type"
+    try:
+        value, _ = decode(body)
+    except Unreadable as error:
+        return str(error)
+    if not isinstance(value, dict):
+        return "not a JSON object"
+    return _unknown_type(value, (*COMMANDS, BATCH_TASK))
+
+
+def _command(payload: dict[str, Any], type_: str, suspicious: bool) -> Command:
+    """Validate one command."""
+    if suspicious or payload.get("metadata"):
+        _bound(payload)
+    if suspicious:
+        _refuse_flaws(payload)
+    try:
+        return COMMANDS[type_].model_validate(payload)
+    except ValidationError as error:
+        raise Malformed(_first_fault(error)) from error
+
+
+def _bound(payload: Mapping[str, Any]) -> None:
+    if depth(payload) > contract.MAX_DEPTH:
+        raise Malformed(f"nested deeper than {contract.MAX_DEPTH} levels")
+
+
+def _refuse_flaws(payload: Mapping[str, Any]) -> None:
+    flaw = first_flaw(payload)
+    if flaw is not None:
+        raise Malformed(flaw)
+
+
+def _size_as_sent(body: bytes) -> int:
+    """Measure the command in a body that is sound: what stands between the arguments, `[]`, and the embed."""
+    text = body.decode()
+    start = text.index("{")
+    _, end = _MEASURING.raw_decode(text, start)
+    return len(text[start:end].encode())
+
+
+def _batch(payload: Mapping[str, Any], delivery: Delivery, suspicious: bool) -> Batch:
+    """Validate a batch: its own fields here, each member by itself."""
+    own = {name: value for name, value in payload.items() if name != "commands"}
+    _bound(own)
+    _refuse_flaws(own)
+    unknown = own.keys() - {"id", "type"}
+    if unknown:
+        raise Malformed(f"{min(unknown)}: unknown field")
+    id = payload.get("id")
+    if not isinstance(id, str) or _command_id(payload) is None:
+        raise Malformed(f"id: {_ID_FAULT}")
+    entries = payload.get("commands")
+    if not isinstance(entries, list) or not entries:
+        raise Malformed("commands: a list of at least one command")
+    if sum(len(entry) if isinstance(entry, list) else 1 for entry in entries) > contract.MAX_BATCH_COMMANDS:
+        raise Malformed(f"commands: more than {contract.MAX_BATCH_COMMANDS}")
+    commands: tuple[Any, ...] = tuple(
+        _entry(entry, delivery, str(place), suspicious) for place, entry in enumerate(entries)
+    )
+    members = tuple(member for entry in commands for member in (entry if isinstance(entry, tuple) else (entry,)))
+    return Batch(id, commands, members, _digest(entries, commands))
+
+
+def _entry(entry: Any, delivery: Delivery, place: str, suspicious: bool) -> Member | tuple[Member, ...]:
+    if isinstance(entry, list) and entry:
+        return tuple(_member(member, delivery, f"{place}.{step}", suspicious) for step, member in enumerate(entry))
+    return _member(entry, delivery, place, suspicious)
+
+
+def _member(payload: Any, delivery: Delivery, place: str, suspicious: bool) -> Member:
+    try:
+        if not isinstance(payload, dict):
+            raise Malformed("a command is a JSON object" if payload != [] else "a chain has at least one command")
+        type_ = payload.get("type")
+        if type_ == BATCH_TASK:
+            raise Malformed("type: batches do not nest")
+        if not isinstance(type_, str) or type_ not in COMMANDS:
+            raise Malformed(_unknown_type(payload, COMMANDS))
+        if (suspicious or payload.get("metadata")) and len(_bytes(payload)) > contract.MAX_COMMAND_BYTES:
+            raise Malformed(f"more than {contract.MAX_COMMAND_BYTES} bytes")
+        return _command(payload, type_, suspicious)
+    except Malformed as error:
+        return dead_letter(delivery, Reason.MALFORMED, str(error), payload, place, _bytes(payload))
+
+
+def _unknown_type(payload: Mapping[str, Any], known: Iterable[str]) -> str:
+    if "type" not in payload:
+        return "type: missing"
+    type_ = payload["type"]
+    shown = repr(type_[:80]) if isinstance(type_, str) else "what is not a text"
+    return f"type: {shown} is no command; known are {', '.join(known)}"
+
+
+def _digest(entries: list[Any], commands: tuple[Member | tuple[Member, ...], ...]) -> str:
+    """Hash what the members are: their ids and contents, a malformed one by its bytes."""
+    canonical = [
+        list(map(_canonical, entry, command)) if isinstance(command, tuple) else _canonical(entry, command)
+        for entry, command in zip(entries, commands, strict=True)
+    ]
+    return hashlib.sha256(orjson.dumps(canonical, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _canonical(payload: Any, member: Member) -> Any:
+    if isinstance(member, DeadLetter):
+        return {"malformed": hashlib.sha256(member.body).hexdigest()}
+    # With none but required fields in it, what was sent is the content.
+    if len(payload) == _required_fields(type(member)):
+        return payload
+    return {"id": member.id} | content_of(member)
+
+
+@cache
+def _required_fields(model: type[Command]) -> int:
+    """Count the fields that a command of this type always has, its type among them."""
+    return 1 + sum(field.is_required() for field in model.model_fields.values())
+
+
+def _first_fault(error: ValidationError) -> str:
+    """Say in one line what is wrong first: `field: reason`, without the value that a person sent."""
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = ".".join(str(step) for step in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: unknown field"
+    if fault["type"] == "string_pattern_mismatch" and path.endswith("id"):
+        return f"{path}: {_ID_FAULT}"
+    reason = fault["msg"].removeprefix("Value error, ")
+    return f"{path}: {reason[:1].lower()}{reason[1:]}"
+
+
+def _command_id(payload: object) -> str | None:
+    id = payload.get("id") if isinstance(payload, dict) else getattr(payload, "id", None)
+    return id if isinstance(id, str) and is_id(id) else None
+
+
+def _bytes(payload: Any) -> bytes:
+    """Write a member of a batch by itself, for measuring and for its dead letter."""
+    try:
+        text = json.dumps(payload, default=_show, ensure_ascii=False, separators=(",", ":"))
+        return text.encode("utf-8", "surrogatepass")
+    except RecursionError:
+        return f"(nested too deep to show: {type(payload).__name__})".encode()
+
+
+def _show(value: object) -> str:
+    assert isinstance(value, Flaw)
+    return f"({value.what})"

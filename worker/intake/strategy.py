@@ -1,0 +1,153 @@
+"""How Celery hands a command's message to the committer: in the consumer, without the pool.
+
+Celery asks each task class for a strategy, which it calls with every message of that task. Ours judges the
+message at the door and puts it before the committing thread. A message whose result Celery has more to do
+with (a callback, a chain, a chord) goes the stock way instead: its task function settles it in the pool, and
+Celery does the rest.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Celery, Task
+from celery.worker.strategy import default as stock_strategy
+
+from models import contract
+from models.dead_letters import Reason
+from worker.broker.envelope import FLAW_HEADER
+from worker.engine import crash
+from worker.engine.decide import Item
+from worker.intake.door import Delivery, dead_letter, judge
+from worker.intake.request import Request
+
+log = logging.getLogger(__name__)
+
+ITEM_HEADER = "equipoise_item"
+"""Set by the strategy on a message that goes the stock way: what the door made of it."""
+
+UNKNOWN_CONTRACT_WAIT_S = 5.0
+"""How long a message of a contract that this worker does not know stays away from the queue."""
+
+
+class Gathering:
+    """The strategy of one task in one consumer. Celery calls it with every message that `take` left to it."""
+
+    def __init__(self, task: Task, app: Celery, consumer: Any) -> None:
+        self._task = task
+        self._consumer = consumer
+        self._stock: Callable[..., Any] = stock_strategy(task, app, consumer)
+
+    def __call__(self, message: Any, body: Any, ack: Any, reject: Any, callbacks: Any) -> Any:
+        """Go the stock way: the task's function settles the command in the pool."""
+        return self._stock(message, body, ack, reject, callbacks)
+
+    def take(self, message: Any) -> bool:
+        """Take a message over, for good; False: Celery has more to do with its result than we have."""
+        delivery = read_delivery(message, self._task.name)
+        judged = judge(delivery)
+        request = make_request(message, delivery, judged.item, self._task)
+        flaw = _read_times(request)
+        if flaw:
+            request.bury(Reason.MALFORMED, flaw)
+        elif judged.linked and not request.overtaken():
+            # What was judged is what is settled: Celery's own decoder reads some objects as dates and decimals.
+            message.headers[ITEM_HEADER] = judged.item
+            return False
+        self._consumer.committer.answers.received(request)
+        crash.reached("received")
+        self._consumer.committer.put(request)
+        return True
+
+
+class CommandTask(Task):
+    """The class of every command's task: gathered by the consumer, settled in groups."""
+
+    abstract = True
+    Strategy = Gathering
+    acks_late = True
+    ignore_result = True
+
+
+def put_off(message: Any, consumer: Any) -> bool:
+    """Leave a message of an unknown contract to a newer worker; False: its contract is known here."""
+    version = message.headers.get(contract.VERSION_HEADER)
+    if version is None or str(version) == str(contract.VERSION):
+        return False
+    log.error(
+        "ALARM: a %s speaks contract %s, this worker speaks %d: update it; the message goes back to the queue",
+        str(message.headers.get("task"))[:80],
+        str(version)[:40],
+        contract.VERSION,
+    )
+    tag, source = message.delivery_tag, message.channel
+    consumer.timer.call_after(UNKNOWN_CONTRACT_WAIT_S, source.restore, ([tag],), {"at": "tail"})
+    return True
+
+
+def bury(message: Any, flaw: str, consumer: Any) -> None:
+    """Make a dead letter of a message that no strategy could take."""
+    name = message.headers.get("task")
+    delivery = read_delivery(message, name if isinstance(name, str) else contract.UNREADABLE_TASK)
+    letter = dead_letter(delivery, Reason.MALFORMED, flaw)
+    request = make_request(message, delivery, letter, consumer.app.tasks[contract.UNREADABLE_TASK])
+    consumer.committer.answers.received(request)
+    consumer.committer.put(request)
+
+
+def make_request(message: Any, delivery: Delivery, item: Item, task: Task) -> Request:
+    """Put together what is known of a message."""
+    return Request(
+        delivery=delivery,
+        item=item,
+        headers=message.headers,
+        tag=message.delivery_tag,
+        source=message.channel,
+        task=task,
+    )
+
+
+def read_delivery(message: Any, task: str) -> Delivery:
+    """Take from a message what the door needs."""
+    headers = message.headers
+    flaw = headers.get(FLAW_HEADER)
+    if flaw is None and task != contract.UNREADABLE_TASK:
+        flaw = _encoding_flaw(message)
+    return Delivery(
+        task=task,
+        task_id=str(headers.get("id")),
+        queue=str((message.delivery_info or {}).get("routing_key") or ""),
+        body=message.body if isinstance(message.body, bytes) else str(message.body).encode("utf-8", "surrogatepass"),
+        raw=message.raw,
+        flaw=flaw,
+    )
+
+
+def _encoding_flaw(message: Any) -> str | None:
+    if message.content_type != "application/json":
+        return f"content type {message.content_type!r}: commands are application/json"
+    if (message.content_encoding or "utf-8").lower() != "utf-8":
+        return f"content encoding {message.content_encoding!r}: commands are UTF-8"
+    if "compression" in message.headers:
+        return "compressed: commands travel as they are"
+    return None
+
+
+def _read_times(request: Request) -> str | None:
+    """Read `expires` and refuse `eta`; give what is wrong with them."""
+    try:
+        expires = request.headers.get("expires")
+        if expires is not None:
+            request.expires = _moment(expires)
+        eta = request.headers.get("eta")
+        if eta is not None and _moment(eta) > datetime.now(UTC):
+            return "eta: a command is decided when it is read; what shall wait belongs in a schedule, not in the queue"
+    except (TypeError, ValueError) as error:
+        return f"expires or eta: {error}"
+    return None
+
+
+def _moment(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

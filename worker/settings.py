@@ -1,0 +1,75 @@
+"""Our own settings, from the environment (in development also from `.env`). Celery's are in `celeryconfig.py`."""
+
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy import Engine
+
+from worker.postgres.engines import committing_engine
+from worker.stack.stack import running_stack
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """What a deployment decides. Every name is prefixed `EQUIPOISE_` in the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="EQUIPOISE_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: str | None = Field(default=None, repr=False)
+    """`postgresql://…`; None: the embedded stack's, if one is up."""
+
+    broker_url: str | None = Field(default=None, repr=False)
+    """`redis://…`, `rediss://…` or `redis+socket://…`; None: the embedded stack's, if one is up."""
+
+    result_url: str | None = Field(default=None, repr=False)
+    """Where wanted results go; None: the broker."""
+
+    home: Path = ROOT / ".equipoise"
+    """Where the embedded stack keeps its data."""
+
+
+class Urls(NamedTuple):
+    """Where the servers are."""
+
+    database_url: str
+    broker_url: str
+    result_url: str
+
+
+class NoServers(Exception):
+    """Neither the environment names the servers nor is an embedded stack up; the message says what to do."""
+
+
+def database_url(settings: Settings) -> str:
+    """Give the database's address, for what needs no broker. Raises NoServers."""
+    return settings.database_url or urls(settings).database_url
+
+
+def urls(settings: Settings) -> Urls:
+    """Give the servers' addresses: those of the environment, else those of the embedded stack that is up.
+
+    Raises NoServers.
+    """
+    database_url, broker_url = settings.database_url, settings.broker_url
+    result_url = settings.result_url or broker_url
+    if database_url is None or broker_url is None or result_url is None:
+        stack = running_stack(settings.home)
+        if stack is None:
+            raise NoServers(
+                "no servers: set EQUIPOISE_DATABASE_URL and EQUIPOISE_BROKER_URL, or start the embedded stack"
+                " with `equipoise up`"
+            )
+        database_url = database_url or stack.database_url
+        result_url = result_url or stack.result_url
+        broker_url = broker_url or stack.broker_url
+    return Urls(database_url, broker_url, result_url)
+
+
+@cache
+def engine_of_this_process() -> Engine:
+    """Give the one committing engine that tasks called as plain functions share; connects when it is used."""
+    return committing_engine(urls(Settings()).database_url, pool_size=4)
