@@ -1,0 +1,1 @@
+"""The embedded stack: PostgreSQL and Valkey from wheels, as children that die with their owner."""
