@@ -1,0 +1,1 @@
+"""The command line `equipoise`: one module a family of commands."""

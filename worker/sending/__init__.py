@@ -1,0 +1,1 @@
+"""From a file of commands to messages in the queue, and back to an outcome for each line."""
