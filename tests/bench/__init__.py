@@ -1,0 +1,1 @@
+"""That the benchmark reckons as it says."""

@@ -1,0 +1,1 @@
+"""What happens at once, on a real PostgreSQL, in an order that the tests choose."""

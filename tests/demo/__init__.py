@@ -1,0 +1,1 @@
+"""That the demo's month is what it says it is."""

@@ -1,0 +1,64 @@
+"""Commands and books for tests: ids, a ledger with accounts, money in them. Everything is sent through `settle`."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from models.commands import Batch, Command, Member, OpenAccount, OpenLedger, PostTransfer
+from models.outcomes import Outcome
+from worker.engine.decide import Item
+from worker.intake.door import Delivery, judge
+
+Settle = Callable[[Sequence[Item]], list[Outcome]]
+
+
+def new_id() -> str:
+    """Make an id that nobody has."""
+    return str(uuid4())
+
+
+def post(source_id: str, destination_id: str, amount: int, **fields: Any) -> PostTransfer:
+    """Make a transfer with an id of its own, unless `fields` has one."""
+    return PostTransfer(
+        **{"id": new_id()} | {"source_id": source_id, "destination_id": destination_id, "amount": amount} | fields
+    )
+
+
+def batch(*commands: Command | Sequence[Member], id: str | None = None) -> Batch:
+    """Make a batch as the door makes it; a sequence among the commands is a chain."""
+    body = [_as_json(entry) for entry in commands]
+    return batch_of(body, id=id)
+
+
+def batch_of(commands: list[Any], id: str | None = None) -> Batch:
+    """Make a batch of commands as they travel, through the door: what is malformed becomes a dead letter in it."""
+    body = orjson.dumps([[], {"id": id or new_id(), "commands": commands}, {}])
+    item = judge(Delivery("batch", new_id(), "commands", body, raw=body)).item
+    assert isinstance(item, Batch)
+    return item
+
+
+def open_books(
+    settle: Settle, balances: Sequence[int], *, ledger: str | None = None, **limits: int | None
+) -> tuple[str, list[str]]:
+    """Open a ledger, and in it an account for each balance; give the ledger's name and the accounts' ids.
+
+    The money comes from one more account that has no floor, the last.
+    """
+    name = ledger or f"test-{uuid4().hex[:16]}"
+    accounts = [new_id() for _ in balances]
+    bank = new_id()
+    commands: list[Command] = [OpenLedger(id=new_id(), ledger=name, currency="EUR", scale=2)]
+    commands += [OpenAccount(**{"id": new_id(), "account_id": id, "ledger": name} | limits) for id in accounts]
+    commands += [OpenAccount(id=new_id(), account_id=bank, ledger=name, min_balance=None)]
+    commands += [post(bank, id, balance) for id, balance in zip(accounts, balances, strict=True) if balance]
+    assert {outcome["status"] for outcome in settle(commands)} == {"applied"}
+    return name, [*accounts, bank]
+
+
+def _as_json(entry: Command | Sequence[Member]) -> Any:
+    if isinstance(entry, Command):
+        return entry.model_dump(mode="json", exclude_unset=True) | {"type": entry.type}
+    return [_as_json(member) for member in entry if isinstance(member, Command)]

@@ -1,0 +1,1 @@
+"""The committing thread by itself: a real database, messages in memory."""

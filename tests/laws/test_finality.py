@@ -1,0 +1,96 @@
+"""Every outcome is final: the same bytes after months, from another process, from rows that an old release wrote."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from models import contract
+from models.outcomes import encode
+from tests.conftest import libpq
+from tests.factories import open_books, post
+from tests.golden.record import MESSAGES, TABLES
+from tests.laws.stories import World
+from worker.engine.settle import Settlement
+
+ROOT = Path(__file__).parent.parent.parent
+GOLDEN = sorted((ROOT / "tests" / "golden").glob("version_*.json"))
+
+ANOTHER_PROCESS = """
+import json, sys
+from models.outcomes import encode
+from tests.laws.stories import World
+from worker.postgres.engines import committing_engine
+from worker.engine.settle import Settlement
+
+settle = Settlement(committing_engine(sys.argv[1]))
+print(json.dumps([encode(outcome).hex() for outcome in settle(World.judged(json.load(sys.stdin)))]))
+"""
+
+
+def test_another_process_gives_the_same_bytes(settlement: Settlement, database_url: str) -> None:
+    messages = World().named(MESSAGES)
+    first = [encode(outcome).hex() for outcome in settlement(World.judged(messages))]
+
+    other = subprocess.run(
+        [sys.executable, "-c", ANOTHER_PROCESS, database_url],
+        input=json.dumps(messages), capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+
+    assert json.loads(other.stdout) == first
+
+
+def test_a_command_redelivered_after_months_gets_its_first_outcome(settlement: Settlement, database_url: str) -> None:
+    ledger, [account, bank] = open_books(settlement, [100])
+    old, refused = post(account, bank, 30), post(account, bank, 71)
+    first = [encode(outcome) for outcome in settlement([old, refused])]
+    with psycopg.connect(libpq(database_url)) as connection:
+        months_later = connection.execute(
+            "UPDATE equipoise.ledgers SET decided_at = decided_at + %s WHERE name = %s RETURNING decided_at",
+            [timedelta(days=90), ledger],
+        ).fetchone()
+    assert months_later is not None
+
+    new, *again = settlement([post(bank, account, 1), old, refused])
+
+    assert [encode(outcome) for outcome in again] == first
+    # The clock of the database stands months behind the ledger's now, and the ledger's never goes back.
+    assert new["decided_at"] == months_later[0].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def test_a_clock_that_goes_back_does_not_take_a_ledger_with_it(settlement: Settlement) -> None:
+    _, [account, bank] = open_books(settlement, [100])
+    noon = datetime(2100, 1, 1, 12, tzinfo=UTC)
+    clock = iter([noon, noon - timedelta(hours=1), noon + timedelta(seconds=1)])
+    turned = Settlement(settlement.engine, clock=lambda _: next(clock))
+
+    told = [turned([post(account, bank, 1)])[0]["decided_at"] for _ in range(3)]
+
+    assert told == ["2100-01-01T12:00:00.000000Z", "2100-01-01T12:00:00.000000Z", "2100-01-01T12:00:01.000000Z"]
+
+
+def test_every_contract_version_was_recorded() -> None:
+    assert [path.stem for path in GOLDEN] == [f"version_{number}" for number in range(1, contract.VERSION + 1)]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_rows_of_an_old_release_give_the_outcomes_that_it_told(
+    path: Path, settlement: Settlement, database_url: str
+) -> None:
+    golden = json.loads(path.read_text())
+    with psycopg.connect(libpq(database_url)) as connection:
+        connection.execute("SET session_replication_role = replica")  # accounts do not open with money in them
+        for table in TABLES:
+            connection.execute(
+                f"INSERT INTO equipoise.{table} OVERRIDING SYSTEM VALUE"
+                f" SELECT * FROM jsonb_populate_recordset(NULL::equipoise.{table}, %s)",
+                [json.dumps(golden[table])],
+            )
+
+    outcomes = settlement(World.judged(golden["messages"]))
+
+    assert [encode(outcome).decode() for outcome in outcomes] == golden["outcomes"]

@@ -1,0 +1,95 @@
+"""The proof of the books finds each kind of fault, and nothing where there is none."""
+
+import pytest
+
+from tests.factories import batch, open_books, post
+from tests.reading.conftest import Tamper
+from worker.engine.settle import Settlement
+from worker.reading.verify import Kind, Verdict, verify
+
+# The third transfer of the first ledger, in a month of a few: a hole in the middle is not an end that was cut off.
+THIRD = "ledger = 1 AND sequence = 3"
+LAST = "ledger = 1 AND sequence = (SELECT max(sequence) FROM equipoise.transfers WHERE ledger = 1)"
+FIRST_ACCOUNT = "id = (SELECT destination_id FROM equipoise.transfers WHERE ledger = 1 AND sequence = 1)"
+
+FAULTS: dict[Kind, str] = {
+    Kind.SEQUENCE_GAP: f"DELETE FROM equipoise.transfers WHERE {THIRD}",
+    Kind.LEDGER_SEQUENCE: f"DELETE FROM equipoise.transfers WHERE {LAST}",
+    Kind.TIME_WENT_BACK: f"UPDATE equipoise.transfers SET created_at = created_at - interval '1 day' WHERE {THIRD}",
+    Kind.UNKNOWN_LEDGER: f"UPDATE equipoise.transfers SET ledger = 99 WHERE {THIRD}",
+    Kind.UNKNOWN_ACCOUNT: f"DELETE FROM equipoise.accounts WHERE {FIRST_ACCOUNT}",
+    Kind.VERSION_GAP: f"UPDATE equipoise.transfers SET source_version = source_version + 100 WHERE {THIRD}",
+    Kind.BALANCE_BROKEN: f"UPDATE equipoise.transfers SET amount = amount + 1 WHERE {THIRD}",
+    Kind.ACCOUNT_VERSION: f"UPDATE equipoise.accounts SET version = version + 1 WHERE {FIRST_ACCOUNT}",
+    Kind.ACCOUNT_COUNTERS: f"UPDATE equipoise.accounts SET debits_posted = debits_posted + 1 WHERE {FIRST_ACCOUNT}",
+    Kind.LIMIT_BROKEN: f"UPDATE equipoise.accounts SET max_balance = 1 WHERE {FIRST_ACCOUNT}",
+    Kind.LEDGER_NOT_ZERO: f"UPDATE equipoise.accounts SET credits_posted = credits_posted + 1 WHERE {FIRST_ACCOUNT}",
+    Kind.TRANSFER_MISSING: f"DELETE FROM equipoise.transfers WHERE {THIRD}",
+    Kind.COMMAND_MISSING: f"DELETE FROM equipoise.inbox WHERE id = (SELECT id FROM equipoise.transfers WHERE {THIRD})",
+}
+
+
+def live(settlement: Settlement) -> None:
+    """Two ledgers, some money, and a refusal."""
+    for _ in range(2):
+        _, (first, second, bank) = open_books(settlement, [1000, 500])
+        settlement([post(first, second, 30), batch(post(second, first, 10), [post(first, bank, 5)])])
+        settlement([post(first, second, 1_000_000)])
+
+
+def test_sound_books_are_sound(database_url: str, settlement: Settlement) -> None:
+    live(settlement)
+
+    verdict = verify(database_url)
+
+    assert verdict == Verdict(True, 10, 6, 2, verdict.commands, verdict.seconds, [])
+    assert verdict.commands == 2 * (1 + 3 + 2 + 1 + 3 + 1)
+
+
+def test_empty_books_are_sound(database_url: str) -> None:
+    assert verify(database_url).sound
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_broken_row_is_found(kind: Kind, database_url: str, settlement: Settlement, tamper: Tamper) -> None:
+    live(settlement)
+
+    tamper(FAULTS[kind])
+
+    verdict = verify(database_url)
+    assert not verdict.sound
+    assert kind in {fault.kind for fault in verdict.faults}
+
+
+def test_the_fault_names_the_row(database_url: str, settlement: Settlement, tamper: Tamper) -> None:
+    live(settlement)
+    _, (account, _) = open_books(settlement, [7])
+
+    tamper(f"UPDATE equipoise.accounts SET version = 5 WHERE id = '{account}'")
+
+    (fault,) = verify(database_url).faults
+    assert (fault.kind, fault.row) == (Kind.ACCOUNT_VERSION, f"account {account}")
+    assert "5" in fault.detail
+
+
+def test_rows_that_were_moved_to_another_account_are_found(
+    database_url: str, settlement: Settlement, tamper: Tamper
+) -> None:
+    """What each table alone would call sound: a transfer and both counters agree, the chain does not."""
+    _, (first, second, _) = open_books(settlement, [100, 100])
+
+    tamper(
+        f"UPDATE equipoise.transfers SET destination_id = '{second}', destination_version = 2,"
+        f" destination_balance = 200 WHERE destination_id = '{first}'"
+    )
+
+    assert not verify(database_url).sound
+
+
+def test_the_progress_ends_at_the_whole(database_url: str, settlement: Settlement) -> None:
+    live(settlement)
+    seen: list[tuple[int, int]] = []
+
+    verify(database_url, lambda proved, total: seen.append((proved, total)))
+
+    assert seen[-1] == (10, 10)

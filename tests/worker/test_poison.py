@@ -1,0 +1,128 @@
+"""Nothing that may lie in a queue stops a worker: each becomes one dead letter, and what is good is decided."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.broker.test_transport import POISONS
+from tests.worker.conftest import OpenBooks
+from tests.worker.site import Site, envelope, message, new_id, post
+
+A, B = "0000000a-0000-4000-8000-000000000000", "0000000b-0000-4000-8000-000000000000"
+GOOD: dict[str, Any] = {"id": new_id(), "source_id": A, "destination_id": B, "amount": 1}
+TASK = {"task": "transfers.post"}
+
+
+def without(name: str) -> dict[str, Any]:
+    return {field: value for field, value in GOOD.items() if field != name}
+
+
+def nested(levels: int) -> Any:
+    return {"a": nested(levels - 1)} if levels else 1
+
+
+def written(command: str) -> bytes:
+    """Make a body of a command that is no JSON any library would write."""
+    return b"[[], " + command.encode() + b", {}]"
+
+
+FIELDS = {
+    "an unknown field": GOOD | {"colour": "red"},
+    "a field missing": without("amount"),
+    "a float": GOOD | {"amount": 1.0},
+    "NaN": GOOD | {"amount": float("nan")},
+    "infinity": GOOD | {"amount": float("inf")},
+    "a boolean for a number": GOOD | {"amount": True},
+    "a text for a number": GOOD | {"amount": "1"},
+    "nothing moved": GOOD | {"amount": 0},
+    "more than a transfer may move": GOOD | {"amount": 10**15 + 1},
+    "more than a number may be": GOOD | {"amount": 10**400},
+    "an id in capitals": GOOD | {"source_id": A.upper()},
+    "the nil id": GOOD | {"id": "00000000-0000-0000-0000-000000000000"},
+    "the id of ones": GOOD | {"id": "ffffffff-ffff-ffff-ffff-ffffffffffff"},
+    "an id with a line's end": GOOD | {"id": new_id() + "\n"},
+    "a control character": GOOD | {"kind": "a\u0007"},
+    "NUL": GOOD | {"metadata": {"a": "\0"}},
+    "a bidirectional mark": GOOD | {"kind": "a\u202eb"},
+    "a lone surrogate": GOOD | {"metadata": {"a": "\ud800"}},
+    "too deep": GOOD | {"metadata": nested(8)},
+    "too large": GOOD | {"metadata": {"a": "x" * 16_384}},
+    "no timestamp": GOOD | {"effective_at": "yesterday"},
+    "another type": GOOD | {"type": "accounts.open"},
+}
+BODIES = {
+    "no JSON": b"this is no JSON",
+    "empty": b"",
+    "not UTF-8": b'[[], {"id": "\xff"}, {}]',
+    "no list": b"{}",
+    "two parts": b"[[], {}]",
+    "positional arguments": json.dumps([[1], GOOD, {}]).encode(),
+    "a list for the fields": json.dumps([[], [], {}]).encode(),
+    "a text for the links": json.dumps([[], GOOD, "x"]).encode(),
+    "a key twice": written(json.dumps(GOOD)[:-1] + ', "amount": 2}'),
+    "a number of 5,000 digits": written('{"amount": ' + "9" * 5_000 + "}"),
+    "too large, and most of it one number": written('{"amount": ' + "9" * 17_000 + "}"),
+    "an exponent": written('{"amount": 1E+1000000}'),
+    "nested beyond any decoder": b"[" * 50_000,
+}
+HEADERS = {
+    "an unknown task": {"task": "transfers.explode"},
+    "a task of nobody": {"task": "celery.nothing"},
+    "an eta of the future": TASK | {"eta": "2199-01-01T00:00:00+00:00"},
+    "an eta that is none": TASK | {"eta": "soon"},
+    "an expiry that is none": TASK | {"expires": "late"},
+    "compressed": TASK | {"compression": "application/x-gzip"},
+}
+CHANGES = {
+    "pickle": {"content-type": "application/x-python-serialize", "content-encoding": "binary"},
+    "yaml": {"content-type": "application/x-yaml"},
+    "no content type": {"content-type": None},
+    "UTF-16": {"content-encoding": "utf-16"},
+}
+
+
+def poisons() -> dict[str, tuple[bytes, bytes]]:
+    """Give each poison's bytes in the queue, and those that its dead letter must keep."""
+    body = json.dumps([[], GOOD, {}]).encode()
+    found = {f"transport: {name}": (raw, raw) for name, raw in POISONS.items()}
+    for name, fields in FIELDS.items():
+        bad = json.dumps([[], fields, {}]).encode()
+        found[f"field: {name}"] = (envelope(bad, TASK), bad)
+    found |= {f"body: {name}": (envelope(bad, TASK), bad) for name, bad in BODIES.items()}
+    found |= {f"header: {name}": (envelope(body, headers), body) for name, headers in HEADERS.items()}
+    found |= {f"content: {name}": (envelope(body, TASK, **changes), body) for name, changes in CHANGES.items()}
+    return found
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_every_poison_becomes_one_dead_letter_and_the_good_are_decided(
+    site: Site, open_books: OpenBooks, pool: str
+) -> None:
+    _, accounts = open_books()
+    poison = poisons()
+    good = [post(*accounts) for _ in range(3 * len(poison))]
+    messages = [message("transfers.post", command) for command in good]
+    for place, (raw, _) in enumerate(poison.values()):
+        messages.insert(4 * place, raw)
+    worker = site.worker(pool=pool).ready()
+
+    site.push(*messages)
+
+    site.wait_decided(command["id"] for command in good)
+    site.wait_drained()
+    kept = site.rows("SELECT body, reason, detail FROM equipoise.dead_letters")
+    bodies = sorted(bytes(body) for body, _, _ in kept)
+    missing = [name for name, (_, body) in poison.items() if body not in bodies]
+    assert missing == []
+    assert bodies == sorted(body for _, body in poison.values())
+    assert {reason for _, reason, _ in kept} == {"malformed"}
+    assert all(detail for _, _, detail in kept)
+
+    site.push(*(raw for raw, _ in poison.values()))
+    assert site.call("transfers.post", **post(*accounts))["status"] == "applied"
+    site.wait_drained()
+    assert site.value("SELECT count(*) FROM equipoise.dead_letters") == len(poison)
+    assert worker.alive
+    assert site.books_balance()
+    assert worker.stop() == 0
