@@ -5,6 +5,7 @@ Prints one line of JSON once the stack runs: the running stack, and which user t
 
 import json
 import os
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,8 @@ from worker.stack.stack import Stack, running_stack
 
 def main(folder: Path) -> None:
     """Keep a stack in `folder`; what keeps it from starting goes to standard error, in one piece."""
+    # As a terminal gives it: whoever runs the tests in the background hands on that Ctrl-C is to be ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Stack(folder):
             running = running_stack(folder)
