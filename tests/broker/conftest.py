@@ -1,6 +1,5 @@
 """What the tests of the broker share: a server of their own, empty for each test, and our transport in this process."""
 
-import os
 from importlib import import_module
 
 import pytest
@@ -56,9 +55,3 @@ def connect(server, client, registered):
     yield connect
     for connection in connections:
         connection.close()
-
-
-@pytest.fixture
-def long_run():
-    """Whether to run the kills as often as the promise says; else only as often as a test run can bear."""
-    return os.environ.get("EQUIPOISE_LONG") == "1"
