@@ -70,8 +70,10 @@ def _naive(pool: naive.Pool, count: int, servers: Servers, *, hot: bool) -> floa
     return naive.measure(servers.database_url, servers.naive_broker_url, pool, count, hot=hot)
 
 
-def _ours(count: int, servers: Servers, *, batch: int = 1, hot: bool = False) -> float:
-    return works.measure(servers.database_url, servers.broker_url, count, batch=batch, hot=hot)
+def _ours(count: int, servers: Servers, *, batch: int = 1, hot: bool = False, time_ordered: bool = True) -> float:
+    return works.measure(
+        servers.database_url, servers.broker_url, count, batch=batch, hot=hot, time_ordered=time_ordered
+    )
 
 
 # In the table's order.
@@ -79,7 +81,8 @@ WORKS: tuple[Work, ...] = (
     Work(BASELINE, {str(pool): partial(_naive, pool, NAIVE_TRANSFERS, hot=False) for pool in naive.POOLS}),
     Work("single", {"threads": partial(_ours, 30_000)}),
     Work("batch_100", {"threads": partial(_ours, 60_000, batch=100)}),
-    Work("batch_1000", {"threads": partial(_ours, 60_000, batch=1_000)}),
+    Work("batch_1000", {"threads": partial(_ours, 100_000, batch=1_000)}),
+    Work("batch_1000_v4", {"threads": partial(_ours, 100_000, batch=1_000, time_ordered=False)}),  # random ids
     Work("hot", {"threads": partial(_ours, 30_000, hot=True)}),
     Work("hot_naive", {str(pool): partial(_naive, pool, NAIVE_HOT_TRANSFERS, hot=True) for pool in naive.POOLS}),
 )

@@ -13,6 +13,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count as counted
 from pathlib import Path
 from random import Random
 from typing import IO, Any
@@ -32,18 +33,25 @@ from worker.reading.verify import verify
 ROOT = Path(__file__).parents[1]
 ACCOUNTS = 1_000
 DATABASE = "equipoise_bench"
+START_MS = 1_790_000_000_000  # in September 2026, when the first of the time-ordered ids was made
 STALLED_AFTER_S = 60.0
 POLL_S = 0.005  # two commands to the broker: nothing beside what a group costs
 
 Command = dict[str, object]
 
 
-def measure(database_url: str, broker_url: str, count: int, *, batch: int = 1, hot: bool = False) -> float:
-    """Give transfers a second through the queue, `batch` to a message, every one of them applied and proved."""
+def measure(
+    database_url: str, broker_url: str, count: int, *, batch: int = 1, hot: bool = False, time_ordered: bool = True
+) -> float:
+    """Give transfers a second through the queue, `batch` to a message, every one of them applied and proved.
+
+    Commands have the ids that docs/commands.md recommends, UUIDv7, unless `time_ordered` is false: then UUIDv4.
+    """
     dice = Random(f"{count} {batch} {hot}")
     url = _fresh_database(database_url)
     accounts = _open_accounts(url, dice)
-    commands = [_transfer(accounts, dice, hot=hot) for _ in range(count)]
+    ids = _ids_of_7(dice) if time_ordered else iter(lambda: _id(dice), None)
+    commands = [_transfer(next(ids), accounts, dice, hot=hot) for _ in range(count)]
     messages = [_message(commands[place : place + batch], dice) for place in range(0, count, batch)]
     redis = Celery("filler", broker=broker_url, set_as_current=False).connection_for_write().channel().client
     redis.flushdb()
@@ -88,11 +96,11 @@ def _open_accounts(url: str, dice: Random) -> list[str]:
     return accounts
 
 
-def _transfer(accounts: list[str], dice: Random, *, hot: bool) -> Command:
+def _transfer(id: str, accounts: list[str], dice: Random, *, hot: bool) -> Command:
     source, destination = dice.sample(accounts, 2)
     if hot:
         source, destination = accounts[0], dice.choice(accounts[1:])
-    return {"id": _id(dice), "source_id": source, "destination_id": destination, "amount": dice.randint(1, 10_000)}
+    return {"id": id, "source_id": source, "destination_id": destination, "amount": dice.randint(1, 10_000)}
 
 
 def _message(commands: list[Command], dice: Random) -> bytes:
@@ -139,6 +147,12 @@ def _message(commands: list[Command], dice: Random) -> bytes:
 
 def _id(dice: Random) -> str:
     return str(UUID(int=dice.getrandbits(128), version=4))
+
+
+def _ids_of_7(dice: Random) -> Iterator[str]:
+    """Give UUIDv7s (RFC 9562) of one moment after the other, 16 a millisecond: about what a worker takes."""
+    for place in counted(START_MS * 16):
+        yield str(UUID(int=place // 16 << 80 | 7 << 76 | dice.getrandbits(12) << 64 | 2 << 62 | dice.getrandbits(62)))
 
 
 @contextmanager

@@ -113,7 +113,8 @@ class Books:
         destination.credits_posted += amount
         destination.version += 1
         ledger.sequence += 1
-        assert max(source.debits_posted, destination.credits_posted) <= MAX_COUNTER
+        assert source.debits_posted <= MAX_COUNTER
+        assert destination.credits_posted <= MAX_COUNTER
         moved = Moved(id, ledger.sequence, source.id, destination.id, amount, source.after(), destination.after())
         self.log.append(Transfer(ledger, moved, kind, effective_at, metadata))
         return moved

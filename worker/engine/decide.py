@@ -13,13 +13,10 @@ from models.content import first_difference
 from models.dead_letters import DeadLetter
 from models.outcomes import Outcome
 from models.statuses import Status
-from worker.engine.inbox import Fresh, Known, fresh
+from worker.engine.inbox import Known
 
 Item: TypeAlias = Command | Batch | DeadLetter
 """What a message becomes at the door."""
-
-_LITERAL = {Status.MALFORMED.value, Status.ID_REUSED.value, Status.CHAIN_FAILED.value}
-"""Outcomes that no inbox row holds: a batch's row keeps them itself."""
 
 
 class Work(Protocol):
@@ -42,7 +39,7 @@ class Desk:
     """Decides one group's items in turn; afterwards `fresh` and `letters` are what is to be written."""
 
     def __init__(self, known: Mapping[str, Known], work: Work, decided_at: str) -> None:
-        self.fresh: dict[str, Fresh] = {}
+        self.fresh: dict[str, Known] = {}
         self.letters: list[DeadLetter] = []
         self._known = dict(known)
         self._work = work
@@ -62,8 +59,7 @@ class Desk:
         if answered is not None:
             return answered
         outcome = self._work.decide(member, self._decided_at)
-        self._known[member.id] = Known(outcome, member)
-        self.fresh[member.id] = fresh(member, outcome)
+        self._known[member.id] = self.fresh[member.id] = Known(outcome, member)
         return outcome
 
     def _answered(self, command: Command | Batch) -> Outcome | None:
@@ -82,8 +78,7 @@ class Desk:
         self._known[batch.id] = Known(placeholder, batch)
         nested = [self._chain(entry) if isinstance(entry, tuple) else self._member(entry) for entry in batch.commands]
         outcome = outcomes.decided(batch.id, batch.type, Status.APPLIED.value, self._decided_at, {"outcomes": nested})
-        self._known[batch.id] = Known(outcome, batch)
-        self.fresh[batch.id] = Fresh(batch, outcome, {"outcomes": _layout(nested)})
+        self._known[batch.id] = self.fresh[batch.id] = Known(outcome, batch)
         return outcome
 
     def _chain(self, members: Sequence[Member]) -> list[Outcome]:
@@ -117,11 +112,3 @@ class Desk:
     def _chain_failed(self, member: Member) -> Outcome:
         assert isinstance(member, Command)
         return outcomes.decided(member.id, member.type, Status.CHAIN_FAILED.value, self._decided_at)
-
-
-def _layout(nested: Sequence[Outcome | list[Outcome]]) -> list[Any]:
-    """Say how a batch's row remembers its members: by id where the inbox has the outcome, else the outcome itself."""
-    return [
-        _layout(entry) if isinstance(entry, list) else entry if entry["status"] in _LITERAL else entry["id"]
-        for entry in nested
-    ]

@@ -1,7 +1,8 @@
 """Which ledgers an item works on: known before its transaction begins, because an account never changes ledger."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from typing import TypeAlias
 
 from sqlalchemy import Connection, text
@@ -49,16 +50,11 @@ class Directory:
         named: list[frozenset[str]] = []
         unknown: set[str] = set()
         for item in items:
-            ledgers: set[str] = set()
-            for command in commands_of(item):
-                ledgers.update(command.ledgers())
-                for account in command.accounts():
-                    name = ledger_of.get(account)
-                    if name is None:
-                        unknown.add(account)
-                    else:
-                        ledgers.add(name)
-            named.append(frozenset(ledgers))
+            commands = commands_of(item)
+            accounts = accounts_of(commands)
+            known = accounts & ledger_of.keys()
+            unknown |= accounts - known
+            named.append(frozenset(ledgers_of(commands).union(ledger_of[account] for account in known)))
         return named, unknown
 
     def _learn(self, connection: Connection, accounts: set[str]) -> None:
@@ -75,3 +71,13 @@ def commands_of(item: Item) -> list[Command]:
     if isinstance(item, Batch):
         return [member for member in item.members if not isinstance(member, DeadLetter)]
     return [item]
+
+
+def accounts_of(commands: Iterable[Command]) -> set[str]:
+    """Name the accounts that deciding these commands needs."""
+    return set(chain.from_iterable([command.accounts() for command in commands]))
+
+
+def ledgers_of(commands: Iterable[Command]) -> set[str]:
+    """Name the ledgers that these commands themselves name."""
+    return set(chain.from_iterable([command.ledgers() for command in commands]))

@@ -29,15 +29,10 @@ class Known(NamedTuple):
         return content_of(self.source) if isinstance(self.source, Command | Batch) else _content(self.source)
 
 
-class Fresh(NamedTuple):
-    """A command that was decided just now, to be written. `answer`: see `Decided.answer`; None: no more to say."""
-
-    command: Command | Batch
-    outcome: Outcome
-    answer: Mapping[str, Any] | None
-
-
 _ENVELOPE = ("id", "type", "status", "decided_at")
+
+_LITERAL = {Status.MALFORMED.value, Status.ID_REUSED.value, Status.CHAIN_FAILED.value}
+"""Outcomes that no row holds: a batch's row keeps them itself."""
 
 _FIND = text(
     """
@@ -72,20 +67,15 @@ def find(connection: Connection, ids: Sequence[str]) -> dict[str, Known]:
     return known
 
 
-def store(connection: Connection, fresh: Iterable[Fresh]) -> None:
-    """Write one row a command, in the transaction of its effect."""
-    copy_rows(connection, _COPY, map(_row, fresh))
+def store(connection: Connection, decided: Iterable[Known]) -> None:
+    """Write one row for each command decided just now, in the transaction of its effect."""
+    copy_rows(connection, _COPY, map(_row, decided))
 
 
-def fresh(command: Command, outcome: Outcome) -> Fresh:
-    """Say what of an outcome must be written: nothing beyond the envelope where its transfer tells the rest."""
-    if "transfers" in outcome and outcome["transfers"][0]["id"] == command.id:
-        return Fresh(command, outcome, None)
-    return Fresh(command, outcome, {name: value for name, value in outcome.items() if name not in _ENVELOPE} or None)
-
-
-def _row(decided: Fresh) -> tuple[str | None, ...]:
-    command, outcome, answer = decided
+def _row(decided: Known) -> tuple[str | None, ...]:
+    outcome, command = decided
+    assert isinstance(command, Command | Batch)
+    answer = _answer(command, outcome)
     content = None if answer is None and _is_in_its_transfer(command, outcome) else content_of(command)
     return (
         command.id,
@@ -97,9 +87,26 @@ def _row(decided: Fresh) -> tuple[str | None, ...]:
     )
 
 
+def _answer(command: Command | Batch, outcome: Outcome) -> Mapping[str, Any] | None:
+    """Say what of an outcome must be written: nothing beyond the envelope where its transfer tells the rest."""
+    if "transfers" in outcome and outcome["transfers"][0]["id"] == command.id:
+        return None
+    if isinstance(command, Batch):
+        return {"outcomes": _layout(outcome["outcomes"])}
+    return {name: value for name, value in outcome.items() if name not in _ENVELOPE} or None
+
+
 def _is_in_its_transfer(command: Command | Batch, outcome: Outcome) -> bool:
     """Whether the transfer's row tells the whole content: not where less was moved than was named."""
     return "transfers" in outcome and not getattr(command, "up_to", False)
+
+
+def _layout(nested: Sequence[Outcome | list[Outcome]]) -> list[Any]:
+    """Say how a batch's row remembers its members: by id where a row has the outcome, else the outcome itself."""
+    return [
+        _layout(entry) if isinstance(entry, list) else entry if entry["status"] in _LITERAL else entry["id"]
+        for entry in nested
+    ]
 
 
 def _content(row: Row[Any]) -> Mapping[str, Any]:

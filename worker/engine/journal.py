@@ -13,6 +13,7 @@ from models import rules
 from models.books import Account, Books, Ledger, Transfer
 from models.commands import Command, OpenAccount, OpenLedger, PostTransfer
 from models.outcomes import Outcome
+from worker.engine.directory import accounts_of, ledgers_of
 from worker.postgres.engines import array, copy_rows, json_text
 
 _ACCOUNTS = text(
@@ -81,17 +82,14 @@ class Journal:
 
     def load(self, connection: Connection, commands: Sequence[Command]) -> Books:
         """Read the accounts and ledgers that the commands name, and the ledgers of those accounts."""
-        accounts = {id for command in commands for id in command.accounts()}
-        names = {name for command in commands for name in command.ledgers()}
-        rows = connection.execute(_ACCOUNTS, {"ids": array(accounts)}).all()
-        numbers = {row.ledger for row in rows}
-        ledgers = [
-            Ledger(*row) for row in connection.execute(_LEDGERS, {"numbers": list(numbers), "names": list(names)})
-        ]
+        rows = connection.execute(_ACCOUNTS, {"ids": array(accounts_of(commands))}).all()
+        numbers = {number for _, number, *_ in rows}
+        named = {"numbers": list(numbers), "names": list(ledgers_of(commands))}
+        ledgers = [Ledger(*row) for row in connection.execute(_LEDGERS, named)]
         by_number = {ledger.number: ledger for ledger in ledgers}
         return Books(
             ledgers={ledger.name: ledger for ledger in ledgers},
-            accounts={row.id: Account(row.id, by_number[row.ledger], *row[2:]) for row in rows},
+            accounts={id: Account(id, by_number[number], *counters) for id, number, *counters in rows},
         )
 
     def decide(self, command: Command, state: Books, decided_at: str) -> Outcome:

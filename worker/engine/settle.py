@@ -108,14 +108,13 @@ class Settlement:
 
     def known(self, items: Sequence[Item]) -> list[Outcome | None]:
         """Give the outcomes of the items that were decided before, None for the others; decides nothing."""
-        with self._outside_transactions() as connection:
-            found = inbox.find(connection, _ids(items))
+        found = self._retrying(self._find, items)
         desk = Desk(found, _Nothing(), "")
         return [desk.decide(item) if item.id in found else None for item in items]
 
     def ledgers(self, items: Sequence[Item]) -> list[frozenset[str]]:
         """Name the ledgers that each item works on, as far as they are there yet."""
-        return self._directory.ledgers(items, self._outside_transactions)
+        return self._retrying(self._directory.ledgers, items, self._outside_transactions)
 
     def reachable(self) -> bool:
         """Whether the database answers."""
@@ -136,14 +135,20 @@ class Settlement:
             self._outside_transactions() as connection,
             ledgers_locked(connection, ledgers, patience_ms),
         ):
-            known = inbox.find(connection, _ids(items))
+            commands = _commands(items)
+            known = inbox.find(connection, _ids(items, commands))
+            undecided = [command for command in commands if command.id not in known]
             connection.rollback()
             connection.execution_options(isolation_level=self._isolation)
             with connection.begin():
-                outcomes = self._decide_and_write(connection, items, known)
+                outcomes = self._decide_and_write(connection, items, known, undecided)
                 crash.reached("before_commit")
             crash.reached("after_commit")
         return outcomes
+
+    def _find(self, items: Sequence[Item]) -> dict[str, Known]:
+        with self._outside_transactions() as connection:
+            return inbox.find(connection, _ids(items, _commands(items)))
 
     @contextmanager
     def _outside_transactions(self) -> Iterator[Connection]:
@@ -151,9 +156,8 @@ class Settlement:
             yield connection.execution_options(isolation_level=OUTSIDE_TRANSACTIONS)
 
     def _decide_and_write(
-        self, connection: Connection, items: Sequence[Item], known: dict[str, Known]
+        self, connection: Connection, items: Sequence[Item], known: dict[str, Known], undecided: Sequence[Command]
     ) -> list[Outcome]:
-        undecided = [command for command in _commands(items) if command.id not in known]
         work = _Work.load(connection, self._family_of, undecided)
         decided_at = timestamp(max(filter(None, (self._clock(connection), work.latest))))
         desk = Desk(known, work, decided_at)
@@ -230,6 +234,6 @@ def _commands(items: Sequence[Item]) -> list[Command]:
     return [command for item in items for command in commands_of(item)]
 
 
-def _ids(items: Sequence[Item]) -> list[str]:
+def _ids(items: Sequence[Item], commands: Sequence[Command]) -> list[str]:
     batches = [item.id for item in items if isinstance(item, Batch)]
-    return batches + [command.id for command in _commands(items)]
+    return batches + [command.id for command in commands]

@@ -25,8 +25,9 @@ from worker.postgres.failures import Failure, LedgerBusy, classify
 
 log = logging.getLogger(__name__)
 
-MAX_GROUP_COMMANDS = 2_000
-"""Past about a thousand commands a group gains little and its members wait longer. A batch is never split."""
+MAX_GROUP_COMMANDS = 10_000
+"""As many as the largest batch, which is never split. Per command, groups of 1,000 / 2,000 / 4,000 / 8,000 took 1.5 /
+1.4 / 1.2 / 1 times as long; one of 10,000 takes a quarter of a second."""
 
 BUSY_RETRY_S = 0.25
 """How often a ledger that another worker holds is looked at again, for at most `BUSY_PATIENCE_MS`."""
