@@ -7,20 +7,12 @@ import socket
 import subprocess
 from importlib import resources
 from pathlib import Path
-from time import monotonic, sleep
 
 import redis
 
+from tests.waiting import wait_until
+
 START_WITHIN_S = 20
-
-
-def wait_until(fact, within_s=20.0):
-    """Look until something is true, and return it."""
-    deadline = monotonic() + within_s
-    while not (found := fact()):
-        assert monotonic() < deadline, f"not within {within_s} s: {fact}"
-        sleep(0.01)
-    return found
 
 
 def valkey_server() -> Path:

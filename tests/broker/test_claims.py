@@ -5,7 +5,7 @@ import threading
 import pytest
 import redis
 
-from tests.broker.server import wait_until
+from tests.waiting import wait_until
 from worker.broker.claims import Claims, UnsupportedServer, require_version
 
 MIB = 1024 * 1024

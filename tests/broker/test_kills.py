@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.broker.server import die_with_owner, wait_until
+from tests.broker.server import die_with_owner
 from tests.broker.test_transport import envelope, replaced
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 LONG = [pytest.mark.long, pytest.mark.timeout(900)]

@@ -13,7 +13,7 @@ from kombu.transport import get_transport_cls
 from kombu.transport import redis as stock
 
 from models.contract import UNREADABLE_TASK
-from tests.broker.server import wait_until
+from tests.waiting import wait_until
 from worker.broker.envelope import FLAW_HEADER
 from worker.broker.transport import Channel, Transport
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from tests.broker.server import die_with_owner, wait_until
+from tests.broker.server import die_with_owner
 from tests.broker.test_transport import POISONS
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 

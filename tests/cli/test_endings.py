@@ -4,8 +4,6 @@ import os
 import pty
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,18 +12,10 @@ import pytest
 from tests.cli.conftest import COMMAND, call, environment
 from tests.conftest import libpq
 from tests.factories import new_id
+from tests.waiting import wait_until
 from worker.settings import Urls
 
 AWAY = Urls("postgresql://nobody@127.0.0.1:1/nothing", "redis://127.0.0.1:1/0", "redis://127.0.0.1:1/0")
-PATIENCE_S = 60.0
-
-
-def until(fact: Callable[[], bool]) -> None:
-    """Wait for a fact, for a bounded time."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not fact():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def failed(done: subprocess.CompletedProcess[bytes], status: int) -> str:
@@ -99,11 +89,11 @@ def test_who_is_ended_while_waiting_is_quiet(ending: signal.Signals, status: int
     )
     assert sender.stdin is not None
     # The broker's connection is made once everything is imported, and after that it only waits.
-    until(lambda: bool(psutil.Process(sender.pid).net_connections("all")))
+    wait_until(lambda: bool(psutil.Process(sender.pid).net_connections("all")))
 
     sender.send_signal(ending)
 
-    assert sender.communicate(timeout=PATIENCE_S) == (b"", b"")
+    assert sender.communicate(timeout=60) == (b"", b"")
     assert sender.returncode == status
 
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.cli.conftest import COMMAND, call, environment
-from tests.cli.test_endings import until
+from tests.waiting import wait_until
 from worker.settings import Urls
 from worker.stack.stack import running_stack
 
@@ -95,7 +95,7 @@ def test_nothing_outlives_up_when_it_is_killed(short_home: Path) -> None:
 
         up.kill()
 
-    until(lambda: processes_with(short_home) == [])
+    wait_until(lambda: processes_with(short_home) == [])
 
 
 def test_up_uses_the_servers_that_are_named(quiet_urls: Urls, short_home: Path) -> None:
@@ -128,7 +128,7 @@ def test_the_demo_shows_what_happened_and_leaves_nothing(short_path: Path) -> No
 )
 def test_a_demo_that_is_interrupted_leaves_nothing(begun: str, short_path: Path) -> None:
     with running("demo", TMPDIR=str(short_path)) as demo:
-        until(lambda: any(short_path.glob(f"equipoise-demo-*/{begun}" if begun else "equipoise-demo-*")))
+        wait_until(lambda: any(short_path.glob(f"equipoise-demo-*/{begun}" if begun else "equipoise-demo-*")))
 
         demo.send_signal(signal.SIGINT)
 

@@ -17,8 +17,7 @@ from tests.concurrency.families import SCHEMA, Count, Counter, Doctors, Leave
 from tests.concurrency.threads import WAIT_S, at_once, settlements
 from tests.conftest import libpq
 from tests.factories import new_id
-from worker.engine.settle import is_passing
-from worker.postgres.failures import sqlstate
+from worker.postgres.failures import is_passing, sqlstate
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from models.outcomes import Outcome
 from worker.engine.decide import Item
-from worker.engine.settle import Settlement, is_passing
+from worker.engine.settle import Settlement
 from worker.postgres.engines import committing_engine
+from worker.postgres.failures import is_passing
 
 T = TypeVar("T")
 

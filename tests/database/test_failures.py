@@ -12,12 +12,12 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.conftest import libpq
 from tests.factories import new_id
-from worker.engine.settle import is_passing
+from tests.waiting import wait_until
 from worker.postgres.engines import committing_engine, migration_engine
-from worker.postgres.failures import Failure, LedgerBusy, classify, sqlstate
+from worker.postgres.failures import Failure, LedgerBusy, classify, is_passing, sqlstate
 
 Session = psycopg.Connection[Any]
-CONFLICT, OUTAGE, COMMAND = Failure.CONFLICT, Failure.OUTAGE, Failure.COMMAND
+CONFLICT, LOST, COMMAND, OUTAGE = Failure.CONFLICT, Failure.LOST, Failure.COMMAND, Failure.OUTAGE
 
 
 @pytest.fixture
@@ -128,26 +128,30 @@ def test_a_lock_that_is_not_to_be_had_is_an_outage(sessions: Callable[[], Sessio
 
     assert sqlstate(refused.value) == "55P03"
     assert classify(refused.value) is OUTAGE
-    assert classify(LedgerBusy("m")) is OUTAGE
+    assert classify(LedgerBusy("m")) is Failure.BUSY
     assert not is_passing(LedgerBusy("m"))
 
 
-@pytest.mark.parametrize(("state", "how"), [("57P01", "SELECT pg_terminate_backend(%s)"), ("25P03", "SELECT %s")])
-def test_a_session_that_was_ended_is_an_outage(sessions: Callable[[], Session], state: str, how: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "failure", "how"),
+    [("57P01", LOST, "SELECT pg_terminate_backend(%s)"), ("25P03", OUTAGE, "SELECT %s")],
+)
+def test_a_session_that_was_ended_has_its_class(
+    sessions: Callable[[], Session], state: str, failure: Failure, how: str
+) -> None:
     session, master = sessions(), sessions()
     session.execute("SET idle_in_transaction_session_timeout = '20ms'" if state == "25P03" else "SELECT 1")
     gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)"
     master.execute(how, [session.info.backend_pid])
     master.commit()
     master.autocommit = True
-    while master.execute(gone, [session.info.backend_pid]).fetchone() != (True,):
-        pass
+    wait_until(lambda: master.execute(gone, [session.info.backend_pid]).fetchone() == (True,))
 
     with pytest.raises(psycopg.Error) as ended:
         session.execute("SELECT 1")
 
     assert sqlstate(ended.value) == state
-    assert classify(ended.value) is OUTAGE
+    assert classify(ended.value) is failure
 
 
 def test_a_server_without_room_or_reach_is_an_outage(empty_database_url: str) -> None:

@@ -5,14 +5,13 @@ import os
 import subprocess
 import sys
 import sysconfig
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
 import psycopg
 from sqlalchemy.engine import make_url
 
+from tests.waiting import wait_until
 from worker.stack.stack import RunningStack
 
 ROOT = Path(__file__).parents[2]
@@ -22,14 +21,6 @@ WAIT_S = 30.0
 
 IDENTITIES = ["ourselves", "nobody"] if os.geteuid() == 0 else ["ourselves"]
 """Who can own a stack on this machine: root can become an ordinary user, an ordinary user cannot become root."""
-
-
-def wait_until(fact: Callable[[], bool], what: str) -> None:
-    """Return once `fact` holds; fail when it does not within WAIT_S."""
-    deadline = time.monotonic() + WAIT_S
-    while not fact():
-        assert time.monotonic() < deadline, f"waited {WAIT_S:.0f} s in vain: {what}"
-        time.sleep(0.002)
 
 
 def inhabitants(folder: Path) -> list[int]:
@@ -43,7 +34,7 @@ def inhabitants(folder: Path) -> list[int]:
 
 def wait_until_uninhabited(folder: Path) -> None:
     """Return once nothing lives in the folder."""
-    wait_until(lambda: not inhabitants(folder), f"that nothing lives in {folder}")
+    wait_until(lambda: not inhabitants(folder), what=f"nothing lives in {folder}")
 
 
 def launch(folder: Path, identity: str) -> subprocess.Popen[str]:

@@ -17,9 +17,9 @@ from tests.stack.owners import (
     launch,
     release,
     shared_memory_of,
-    wait_until,
     wait_until_uninhabited,
 )
+from tests.waiting import wait_until
 from worker.stack.lock import lock_is_held, take_lock
 from worker.stack.stack import Stack, running_stack
 
@@ -39,7 +39,7 @@ def test_a_killed_owner_leaves_no_process_and_no_shared_memory(owned_folder: Pat
     kill(owner)
 
     wait_until_uninhabited(owned_folder)
-    wait_until(lambda: memory.isdisjoint(existing_shared_memory()), "that the shared memory is gone")
+    wait_until(lambda: memory.isdisjoint(existing_shared_memory()), what="the shared memory is gone")
     assert running_stack(owned_folder) is None
     busy.close()
 
@@ -66,7 +66,7 @@ def test_a_server_is_not_started_before_the_last_process_of_an_earlier_one_is_go
     left_over = take_lock(folder / "postgres.lock")  # as a backend would hold it that is still dying
     assert left_over is not None
     owner = launch(folder, "ourselves")
-    wait_until((folder / "postgres.log").exists, "that it is PostgreSQL's turn")
+    wait_until((folder / "postgres.log").exists, what="it is PostgreSQL's turn")
 
     os.close(left_over)
 
@@ -81,7 +81,7 @@ def test_a_server_is_not_started_before_the_last_process_of_an_earlier_one_is_go
 )
 def test_an_owner_killed_while_it_starts_leaves_a_folder_that_works(folder: Path, sign: str) -> None:
     owner = launch(folder, "ourselves")
-    wait_until((folder / sign).exists, f"that there is {sign}")
+    wait_until((folder / sign).exists, what=f"there is {sign}")
     kill(owner)
     wait_until_uninhabited(folder)
 

@@ -10,8 +10,9 @@ from celery import Celery
 from kombu.connection import Connection
 from sqlalchemy import create_engine, text
 
-from tests.stack.owners import connect, inhabitants, wait_until
+from tests.stack.owners import connect, inhabitants
 from tests.stack.test_death import BUSY
+from tests.waiting import wait_until
 from worker.stack.process import StackError
 from worker.stack.stack import Stack, running_stack
 from worker.stack.valkey import Valkey
@@ -98,7 +99,7 @@ def test_servers_that_somebody_else_killed_can_be_started_again(stack: Stack) ->
     for server in (stack.postgres, stack.valkey):
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
-        wait_until(lambda: server.pid is None, "that the server is gone")  # noqa: B023
+        wait_until(lambda: server.pid is None, what="the server is gone")  # noqa: B023
 
         server.start()
 

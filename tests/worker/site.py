@@ -21,7 +21,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy.engine import make_url
 
-from tests.broker.server import die_with_owner, wait_until
+from tests.broker.server import die_with_owner
+from tests.waiting import wait_until
 from worker.postgres.migrate import migrate
 from worker.stack.stack import Stack
 

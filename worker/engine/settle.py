@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from tenacity import (
@@ -34,7 +33,7 @@ from worker.engine.families import Family, State
 from worker.engine.inbox import Known
 from worker.engine.journal import Journal
 from worker.postgres.engines import OUTSIDE_TRANSACTIONS, SERIALIZABLE
-from worker.postgres.failures import Failure, classify, sqlstate
+from worker.postgres.failures import is_passing, sqlstate
 from worker.postgres.locks import ledgers_locked
 
 MAX_ATTEMPTS = 20
@@ -171,14 +170,6 @@ class Settlement:
     def _count(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         self.retries[(error and sqlstate(error)) or "lost"] += 1
-
-
-def is_passing(error: BaseException) -> bool:
-    """Whether to begin again at once: a conflict, or a connection that broke (it may have committed: look again)."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return True
-    lost = isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01")
-    return lost or classify(error) is Failure.CONFLICT
 
 
 class _Work:

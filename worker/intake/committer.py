@@ -45,6 +45,9 @@ LONGEST_OUTAGE_WAIT_S = 5.0
 ONE_BY_ONE_S = 5.0
 """What finding the commands at fault may take, unless it is one that takes longer; other ledgers wait meanwhile."""
 
+_NOBODYS_FAULT = (Failure.OUTAGE, Failure.BUSY, Failure.LOST)
+"""What says nothing of any command. A conflict that outlasts its budget does: one of the group may bring it about."""
+
 Lane = frozenset[str]
 
 
@@ -177,7 +180,7 @@ class Committer(Thread):
             patience_ms = BUSY_PATIENCE_MS if lane in self._busy else PATIENCE_MS
             outcomes = self._settle(_items(self._held), ledgers=lane, patience_ms=patience_ms)
         except Exception as error:
-            if classify(error) is Failure.OUTAGE:
+            if classify(error) in _NOBODYS_FAULT:
                 raise
             self._one_by_one(lane, error)
         else:
@@ -232,7 +235,7 @@ class Committer(Thread):
             try:
                 outcomes = self._settle([request.item], ledgers=lane)
             except Exception as failure:
-                if classify(failure) is Failure.OUTAGE:
+                if classify(failure) in _NOBODYS_FAULT:
                     raise
                 suspects[request] = _told(failure)
             else:

@@ -18,13 +18,12 @@ from worker.engine.decide import Item
 from worker.engine.settle import Settlement
 from worker.intake.door import Delivery, Malformed, judge
 from worker.intake.strategy import ITEM_HEADER
-from worker.postgres.failures import Failure, classify
 from worker.settings import engine_of_this_process
 
 log = logging.getLogger(__name__)
 
 
-UNFORESEEN_PAUSE_S = 1.0
+PAUSE_S = 1.0
 """What a message waits here before it goes back: it may be claimed again at once."""
 
 
@@ -44,8 +43,7 @@ def settle_now(task: str, fields: dict[str, Any]) -> Outcome:
         raise
     except Exception as error:
         log.exception("%s[%s] goes back to its queue", task, request.id)
-        if classify(error) is not Failure.OUTAGE:
-            sleep(UNFORESEEN_PAUSE_S)
+        sleep(PAUSE_S)
         raise Reject(error, requeue=True) from error
 
 

@@ -11,15 +11,17 @@ from sqlalchemy.exc import DBAPIError
 
 
 class Failure(Enum):
-    """Three kinds of failure, three treatments."""
+    """Each kind of failure with its treatment."""
 
     CONFLICT = "begin again in a new transaction, milliseconds later"
-    OUTAGE = "go back to the queue and wait"
+    LOST = "begin again on a new connection: only the inbox tells whether this one committed"
+    BUSY = "let the ledger wait; others go on"
     COMMAND = "try the group one by one: one of its commands cannot be stored"
+    OUTAGE = "go back to the queue and wait"
 
 
 class LedgerBusy(Exception):
-    """Another session kept a ledger's lock for longer than `lock_timeout`. No attempt was made."""
+    """Another session kept a ledger's lock, or a row in it, for longer than the patience; nothing was written."""
 
 
 CONFLICTS = frozenset(
@@ -53,7 +55,9 @@ def sqlstate(error: BaseException) -> str | None:
 def classify(error: BaseException) -> Failure:
     """Say what to do about an error that ended a transaction."""
     if isinstance(error, LedgerBusy):
-        return Failure.OUTAGE
+        return Failure.BUSY
+    if _is_lost(error):
+        return Failure.LOST
     state = sqlstate(error)
     if state in CONFLICTS:
         return Failure.CONFLICT
@@ -66,6 +70,18 @@ def classify(error: BaseException) -> Failure:
         return Failure.OUTAGE
     # A bug that some command provokes: the others must not wait for it.
     return Failure.COMMAND
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether to begin again at once."""
+    return classify(error) in (Failure.CONFLICT, Failure.LOST)
+
+
+def _is_lost(error: BaseException) -> bool:
+    """Whether a connection broke that there was; COPY's errors come as psycopg raises them."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01")
 
 
 def _original(error: BaseException) -> BaseException | None:
