@@ -16,7 +16,7 @@ UNREADABLE_TASK: Final = "commands.unreadable"
 """The task under which a message travels whose type or shape nobody could read."""
 
 MAX_COMMAND_BYTES: Final = 16 * 1024
-"""One command as JSON. Ids, a kind and metadata fit many times over; a group stays in the cache."""
+"""One command as JSON: ids, a kind, and metadata for a page of a person's reading."""
 
 MAX_BATCH_BYTES: Final = 16 * 1024 * 1024
 """One batch message: 10,000 commands of 1.6 KiB."""
@@ -25,7 +25,8 @@ MAX_BATCH_COMMANDS: Final = 10_000
 """Commands in a batch, those inside chains counted: one transaction of well under a second."""
 
 MAX_DEPTH: Final = 8
-"""Levels of objects and lists in one command, the command itself being the first."""
+"""Levels of objects and lists in one command, the command itself being the first: more than people put into metadata,
+and far from what a decoder's stack bears."""
 
 MAX_AMOUNT: Final = 10**15
 """Minor units a transfer: 10 trillion EUR. Nine thousand of them fit into a counter."""
@@ -41,7 +42,7 @@ ALL_ONES_ID: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
 
 def _not_all(digit: str, others: str) -> str:
-    """Write, for patterns without look-ahead, "a UUID whose first digit is `digit`, and not all are"."""
+    """Match a UUID that begins with `digit` and has another digit somewhere. Pydantic's engine has no look-ahead."""
     places = [place for place, character in enumerate(NIL_ID) if character != "-"]
     shape = "".join("-" if character == "-" else "[0-9a-f]" for character in NIL_ID)
     tails = []
@@ -56,9 +57,15 @@ _ANY = "[0-9a-f]{7}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 ID_PATTERN: Final = f"^(?:[1-9a-e]{_ANY}|{_not_all('0', '[1-9a-f]')}|{_not_all('f', '[0-9a-e]')})$"
 """A UUID of 36 characters, lower case, neither nil nor all ones. One pattern, so that no Python runs for it."""
+
 LEDGER_PATTERN: Final = r"^[a-z0-9_-]{1,63}$"
+"""What fits into a name of PostgreSQL's, a label of DNS, and a metric's label."""
+
 CURRENCY_PATTERN: Final = r"^[A-Za-z0-9_-]{1,16}$"
+"""ISO 4217's three letters, and longer ones for points and tokens."""
+
 MAX_KIND_CHARACTERS: Final = 63
+"""As a ledger's name: it is a label."""
 
 # Control characters (Cc), lone surrogates (Cs), and the marks that reorder what a person reads
 # (Unicode Standard Annex 9, "Explicit Directional Formatting Characters" and the implicit marks).

@@ -1,4 +1,4 @@
-"""The tables as SQLModel classes, for reading and for rows that are few.
+"""The tables as SQLModel classes: what a team's own code reads the books with.
 
 The migrations make the tables, with every constraint, trigger and grant; a test compares the two. These
 classes do not validate (SQLModel tables never do): what comes from outside is validated by `commands`.

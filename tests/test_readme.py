@@ -59,5 +59,5 @@ def test_the_first_example_prints_what_the_readme_shows(up: None, newcomer: dict
 def test_money_has_moved_by_line_thirty() -> None:
     before = README.splitlines()[:30]
 
-    assert any("transfers.post" in line for line in before)
+    assert any('"status":"applied"' in line for line in before) and any('"balance":1000' in line for line in before)
     assert sum(line.startswith("```") for line in before) >= 4

@@ -4,7 +4,6 @@ import base64
 import json
 import threading
 import uuid
-from time import monotonic
 
 import pytest
 import redis
@@ -305,12 +304,9 @@ def test_a_rejected_message_is_dropped_or_comes_last(connect, client):
 
 def test_a_worker_that_acknowledges_gets_its_thread_back_soon(connect):
     consumer = Consumer(connect())
-    started = monotonic()
 
     with pytest.raises(TimeoutError):
-        consumer.connection.drain_events(timeout=3600)
-
-    assert monotonic() - started < 3600 / 2
+        consumer.connection.drain_events(timeout=3600)  # pytest's fuse is shorter
 
 
 def test_an_overdue_message_is_redelivered_in_busy_and_idle_times_and_without_room(connect, client, claims):

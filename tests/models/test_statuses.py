@@ -128,25 +128,6 @@ def test_an_outcome_tells_both_balances_after_in_the_contracts_order() -> None:
     }  # fmt: skip
 
 
-def test_statuses_stand_in_the_contracts_order_of_precedence() -> None:
-    contract = [
-        "id_reused",
-        "invalid",
-        "accounts_must_differ",
-        "source_not_found",
-        "destination_not_found",
-        "ledgers_must_match",
-        "account_frozen",
-        "account_closed",
-        "overflow",
-        "insufficient_funds",
-        "limit_exceeded",
-        "applied",
-    ]
-
-    assert [status.value for status in Status if status in contract] == contract
-
-
 def test_every_status_has_one_of_the_contracts_http_equivalents() -> None:
     assert {status.http for status in Status} <= {200, 400, 404, 409, 422, 500, 503}
     assert [status for status in Status if status.http == 200] == [Status.APPLIED]

@@ -1,1 +1,1 @@
-"""Taking messages from Redis without losing one: the transport, its claims, and the consumer that survives poison."""
+"""Taking messages from Redis without losing one: the transport, its claims, its doorbells and envelopes."""

@@ -35,6 +35,12 @@ class Work(Protocol):
         ...
 
 
+def answer(first: Known, command: Command | Batch) -> Outcome:
+    """Answer a command whose id was used before: by the first outcome, if it is the same command."""
+    field = first_difference(first.content(), command)
+    return first.outcome if field is None else outcomes.id_reused(command, field, first.outcome["decided_at"])
+
+
 class Desk:
     """Decides one group's items in turn; afterwards `fresh` and `letters` are what is to be written."""
 
@@ -64,10 +70,7 @@ class Desk:
 
     def _answered(self, command: Command | Batch) -> Outcome | None:
         first = self._known.get(command.id)
-        if first is None:
-            return None
-        field = first_difference(first.content(), command)
-        return first.outcome if field is None else outcomes.id_reused(command, field, first.outcome["decided_at"])
+        return None if first is None else answer(first, command)
 
     def _batch(self, batch: Batch) -> Outcome:
         answered = self._answered(batch)

@@ -24,7 +24,8 @@ from worker.settings import Settings, urls
 log = logging.getLogger(__name__)
 
 FINISH_S = 30.0
-"""What a warm shutdown leaves the committer for what was claimed: thousands of groups' time, under any grace."""
+"""What a warm shutdown leaves the committer for what was claimed: a hundred of the largest groups. Half of the grace of
+60 s that docker-compose.yml gives; a deployment's own should be longer than this, too."""
 
 PREFORK_REFUSED = (
     "the prefork pool is not supported: groups are committed by one thread of the worker's own process, and forking"

@@ -2,7 +2,7 @@
 
 This is how the stack knows that a folder is free, and that of a killed server nothing is left, without trusting a
 pid. The locks are "open file description" locks (fcntl(2), Linux): unlike flock's they can be asked about without
-being taken, so that a reader never stands in the way of a starter. Not a lock of the database: see `engine/locks.py`
+being taken, so that a reader never stands in the way of a starter. Not a lock of the database: see `postgres/locks.py`
 for those.
 """
 
