@@ -1,9 +1,10 @@
 """What is sent by stock producers is delivered, readable or not, as far as there is room, until it is settled."""
 
-import base64
 import json
 import threading
 import uuid
+import zlib
+from base64 import b64decode, b64encode
 
 import pytest
 import redis
@@ -22,7 +23,7 @@ PRIORITY_9 = "commands\x06\x169"
 def envelope(number, **changes):
     """A message as stock Celery leaves it in Redis, with some parts changed; `...` takes a part out."""
     message = {
-        "body": base64.b64encode(json.dumps([[], {"number": number}, {}]).encode()).decode(),
+        "body": b64encode(json.dumps([[], {"number": number}, {}]).encode()).decode(),
         "content-encoding": "utf-8",
         "content-type": "application/json",
         "headers": {"id": str(uuid.UUID(int=number + 1)), "task": "transfers.post", "lang": "py"},
@@ -143,7 +144,7 @@ def test_what_we_publish_stock_consumes_and_the_other_way_round(connect, server,
     assert type(theirs.transport) is stock.Transport
 
     for sender, receiver in ((ours, theirs), (theirs, ours)):
-        sender.Producer().publish({"number": 1}, routing_key="commands", headers=headers, compression="zlib")
+        sender.Producer().publish({"number": 1}, routing_key="commands", headers=headers)
         received = Consumer(receiver)
         received.until(lambda received=received: received.messages)
 
@@ -184,15 +185,54 @@ def test_the_same_poison_has_the_same_id_whenever_it_comes(connect, client):
     assert first == again != other
 
 
-def test_a_body_that_cannot_be_decompressed_is_left_to_who_reads_it(connect, client):
-    client.lpush("commands", envelope(1, headers=replaced("headers", compression="application/x-gzip")))
-    errors = []
+def test_a_compressed_body_is_delivered_as_it_was_sent_and_never_inflated(connect, client):
+    body = b64encode(zlib.compress(b"0" * 2**24, 9)).decode()
+    client.lpush("commands", envelope(1, body=body, headers=replaced("headers", compression="application/x-gzip")))
     consumer = Consumer(connect())
-    consumer.consumer.on_decode_error = lambda message, error: errors.append(message)
 
-    consumer.until(lambda: errors)
+    consumer.until(lambda: consumer.messages)
 
-    assert errors[0].raw and not consumer.messages
+    assert consumer.messages[0].body == b64decode(body)
+    assert consumer.messages[0].headers[FLAW_HEADER].startswith("compressed")
+
+
+def test_a_flaw_that_the_sender_claims_is_none(connect, client):
+    client.lpush("commands", envelope(1, headers=replaced("headers", **{FLAW_HEADER: "forged"})))
+    consumer = Consumer(connect())
+
+    consumer.until(lambda: consumer.messages)
+
+    assert FLAW_HEADER not in consumer.messages[0].headers
+
+
+def test_a_server_at_its_maxmemory_is_worked_off_and_waited_for(connect, client):
+    client.lpush("commands", *(envelope(number) for number in range(3)))
+    consumer = Consumer(connect())
+    client.config_set("maxmemory", 1)
+    try:
+        consumer.until(lambda: len(consumer.messages) == 3)
+        consumer.connection.default_channel.acknowledge([message.delivery_tag for message in consumer.messages])
+        wait_until(lambda: consumer.drain() or consumer.connection.default_channel._doorbell("commands").silent)
+    finally:
+        client.config_set("maxmemory", 0)
+    client.lpush("commands", envelope(3))
+
+    consumer.until(lambda: len(consumer.messages) == 4)
+
+    assert consumer.numbers == [0, 1, 2, 3]
+
+
+def test_what_nobody_settled_in_time_gives_its_room_back(connect, client):
+    client.lpush("commands", envelope(0))
+    consumer = Consumer(connect(visibility_timeout=0.2), prefetch=1)
+    consumer.until(lambda: consumer.messages)
+    client.lpush("commands", envelope(1))
+
+    consumer.until(lambda: 0 in consumer.numbers[1:])
+    consumer.messages[-1].ack()
+    consumer.until(lambda: 1 in consumer.numbers)
+
+    assert len(consumer.connection.default_channel.outstanding) == 1
 
 
 def test_several_queues_are_all_served_and_the_urgent_first(connect, client):

@@ -1,6 +1,7 @@
 """Nothing that may lie in a queue stops a worker: each becomes one dead letter, and what is good is decided."""
 
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -60,6 +61,9 @@ BODIES = {
     "positional arguments": json.dumps([[1], GOOD, {}]).encode(),
     "a list for the fields": json.dumps([[], [], {}]).encode(),
     "a text for the links": json.dumps([[], GOOD, "x"]).encode(),
+    "a text for a chain": json.dumps([[], GOOD, {"chain": "xx"}]).encode(),
+    "callbacks that are none": json.dumps([[], GOOD, {"callbacks": [5]}]).encode(),
+    "an unknown link": json.dumps([[], GOOD, {"links": None}]).encode(),
     "a key twice": written(json.dumps(GOOD)[:-1] + ', "amount": 2}'),
     "a number of 5,000 digits": written('{"amount": ' + "9" * 5_000 + "}"),
     "too large, and most of it one number": written('{"amount": ' + "9" * 17_000 + "}"),
@@ -73,6 +77,17 @@ HEADERS = {
     "an eta that is none": TASK | {"eta": "soon"},
     "an expiry that is none": TASK | {"expires": "late"},
     "compressed": TASK | {"compression": "application/x-gzip"},
+    "one of Celery's own tasks": {"task": "celery.map"},
+}
+# What cannot be read is kept whole.
+STRANGE = {
+    "a contract of a thousand levels": TASK | {"equipoise-contract": nested(900)},
+    "stamps that are no list": TASK | {"stamped_headers": 5},
+}
+OTHERS = {
+    "a bomb": (zlib.compress(b"0" * 2**25, 9), TASK | {"compression": "application/x-gzip"}),
+    "a scheduled task that gets a number": (b"5", {"task": "upkeep.verify"}),
+    "a scheduled task that gets too little": (b"[1,2]", {"task": "upkeep.verify"}),
 }
 CHANGES = {
     "pickle": {"content-type": "application/x-python-serialize", "content-encoding": "binary"},
@@ -91,6 +106,10 @@ def poisons() -> dict[str, tuple[bytes, bytes]]:
         found[f"field: {name}"] = (envelope(bad, TASK), bad)
     found |= {f"body: {name}": (envelope(bad, TASK), bad) for name, bad in BODIES.items()}
     found |= {f"header: {name}": (envelope(body, headers), body) for name, headers in HEADERS.items()}
+    for name, headers in STRANGE.items():
+        raw = envelope(body, headers)
+        found[f"strange: {name}"] = (raw, raw)
+    found |= {f"other: {name}": (envelope(bad, headers), bad) for name, (bad, headers) in OTHERS.items()}
     found |= {f"content: {name}": (envelope(body, TASK, **changes), body) for name, changes in CHANGES.items()}
     return found
 

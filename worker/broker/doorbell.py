@@ -5,12 +5,16 @@ so that nothing can be lost while we wait. What is in the queue is claimed after
 owns the doorbells and waits for all of them at once.
 """
 
+import logging
 import socket
 import threading
 from time import monotonic
 from typing import Any, cast
 
 from redis.connection import AbstractConnection
+from redis.exceptions import ResponseError
+
+log = logging.getLogger(__name__)
 
 WAIT_S = 1
 """Seconds after which the server answers that nothing came, so that a dead connection is noticed."""
@@ -27,6 +31,12 @@ class Doorbell:
         self._connection: Any = connection  # redis-py says little of the types of this class
         self._key = key
         self._asked_at: float | None = None
+        self._silent_until = 0.0
+
+    @property
+    def silent(self) -> bool:
+        """Whether the server has just refused to answer, so that there is no use in asking."""
+        return monotonic() < self._silent_until
 
     def listen(self) -> socket.socket:
         """Ask the server, unless it was asked already, and return the socket that becomes readable with its answer."""
@@ -38,9 +48,17 @@ class Doorbell:
         return cast(socket.socket, self._connection._sock)
 
     def answer(self) -> None:
-        """Read the server's answer, whatever it is: who wants the message claims it."""
+        """Read the server's answer, whatever it is: who wants the message claims it.
+
+        A server at its `maxmemory` refuses to answer, though not to hand out what is there: nothing is asked of it then
+        for `WAIT_S`, while the queue is looked at all the same.
+        """
         self._asked_at = None
-        self._connection.read_response()
+        try:
+            self._connection.read_response()
+        except ResponseError as error:
+            self._silent_until = monotonic() + WAIT_S
+            log.warning("Not told of what comes in on %s: %s", self._key, error)
 
     def close(self) -> None:
         """Hang up. The server then forgets that it was asked."""

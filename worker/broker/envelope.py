@@ -9,14 +9,14 @@ This judges no body: whether it is JSON, a known task or a sensible command is f
 """
 
 from base64 import b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid5
 
 import orjson
 
-from models.contract import UNREADABLE_TASK
+from models.contract import UNREADABLE_TASK, VERSION_HEADER
 
 FLAW_HEADER = "equipoise-flaw"
 """The header that says why a message of the task `commands.unreadable` cannot be read."""
@@ -27,10 +27,14 @@ MAX_NAME_CHARACTERS = 255
 UNREADABLE_IDS = UUID("6f0f3c7e-2c1d-5a53-9d4e-0d0c7f1b8a11")
 """Namespace of the ids of unreadable messages: the same bytes have the same id however often they are delivered."""
 
-TEXT_HEADERS = ("root_id", "parent_id", "eta", "expires", "shadow", "argsrepr", "kwargsrepr", "compression")
+TEXT_HEADERS = ("root_id", "parent_id", "eta", "expires", "shadow", "argsrepr", "kwargsrepr", "compression", "group")
 """Headers that Celery reads as text, if they are there."""
 
+LIST_HEADERS = ("stamped_headers",)
+"""Headers that it reads as lists."""
+
 TEXT_PROPERTIES = ("correlation_id", "reply_to")
+TEXT_DELIVERY_INFO = ("exchange", "routing_key")
 
 
 class Unreadable(ValueError):
@@ -55,7 +59,11 @@ def understand(raw: bytes) -> Envelope:
         require_task(envelope)
     except Unreadable as error:
         return stand_in(raw, str(error))
-    return envelope
+    headers = envelope.headers
+    # The flaw is ours to find. And nothing is ever inflated: kombu would do it here, and a small message has no bound.
+    flaw = "compressed: commands travel as they are" if headers.get("compression") else None
+    kept = {name: value for name, value in headers.items() if name not in (FLAW_HEADER, "compression")}
+    return replace(envelope, headers=kept if flaw is None else kept | {FLAW_HEADER: flaw})
 
 
 def open_envelope(raw: bytes) -> Envelope:
@@ -72,7 +80,9 @@ def read_envelope(message: object) -> Envelope:
     if not isinstance(message, dict):
         raise Unreadable("the envelope is not an object")
     properties = _object(message, "properties", required=True)
-    _object(properties, "delivery_info")
+    delivery_info = _object(properties, "delivery_info")
+    for name in TEXT_DELIVERY_INFO:
+        _text(delivery_info, name)
     for name in TEXT_PROPERTIES:
         _text(properties, name)
     return Envelope(
@@ -93,6 +103,12 @@ def require_task(envelope: Envelope) -> None:
             raise Unreadable(f"the header {name!r} is not a text of 1 to {MAX_NAME_CHARACTERS} printable characters")
     for name in TEXT_HEADERS:
         _text(headers, name)
+    for name in LIST_HEADERS:
+        if not isinstance(headers.get(name) or [], list):
+            raise Unreadable(f"the header {name!r} is not a list")
+    version = headers.get(VERSION_HEADER)
+    if version is not None and type(version) not in (int, str):
+        raise Unreadable(f"the header {VERSION_HEADER!r} is neither a number nor a text")
     retries = headers.get("retries")
     if retries is not None and type(retries) is not int:
         raise Unreadable("the header 'retries' is not an integer")

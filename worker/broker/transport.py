@@ -135,7 +135,8 @@ class Channel(stock.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.outstanding: set[str] = set()  # tags; each change is one call of one method, which is atomic
+        # Tags, and when their time is over by our clock. Each change is one call of one method, which is atomic.
+        self.outstanding: dict[str, float] = {}
         self._undelivered: deque[Claim] = deque()
         self._unacknowledged: set[str] = set()  # queues whose consumers want no acknowledgement
         self._doorbells: dict[str, Doorbell] = {}
@@ -179,8 +180,20 @@ class Channel(stock.Channel):
 
     def _settled(self, tags: Iterable[str]) -> None:
         """Free the room of these, even if the server did not hear of it: they come back under tags of their own."""
-        self.outstanding.difference_update(tags)
+        for tag in tags:
+            self.outstanding.pop(tag, None)
         self._wake()
+
+    def _record(self, claims: Iterable[Claim]) -> None:
+        over_at = monotonic() + self.visibility_timeout
+        self.outstanding.update({claim.tag: over_at for claim in claims})
+
+    def forget_overdue(self) -> None:
+        """Free the room of what nobody settled in its time: it has gone back, and comes under a tag of its own."""
+        now = monotonic()
+        overdue = [tag for tag, over_at in tuple(self.outstanding.items()) if over_at <= now]
+        if overdue:
+            self._settled(overdue)
 
     def _wake(self) -> None:
         transport = self.connection  # which `close` may clear between two looks
@@ -223,7 +236,8 @@ class Channel(stock.Channel):
         waits_for = self.claimed_queues if self._room() and not self._undelivered else []
         for queue in [*waits_for, *self._unacknowledged]:
             doorbell = self._doorbell(queue)
-            yield doorbell.listen(), doorbell.answer
+            if not doorbell.silent:
+                yield doorbell.listen(), doorbell.answer
 
     @property
     def claimed_queues(self) -> list[str]:
@@ -245,7 +259,7 @@ class Channel(stock.Channel):
         queues = [queue for queue in self._queue_cycle.consume(len(self.active_queues)) if queue in claimed]
         claims = self.claims.claim(self._keys_of(queues), room, self.claim_max_bytes, self.visibility_timeout)
         if claims:
-            self.outstanding.update(claim.tag for claim in claims)
+            self._record(claims)
             self._undelivered.extend(claims)
             self._queue_cycle.rotate(self._queue_of(claims[-1].key))
 
@@ -303,7 +317,7 @@ class Channel(stock.Channel):
         if no_ack:
             return super().basic_get(queue, no_ack=True)
         claims = self.claims.claim(self._keys_of([queue]), 1, self.claim_max_bytes, self.visibility_timeout)
-        self.outstanding.update(claim.tag for claim in claims)
+        self._record(claims)
         return Message(claims[0], channel=self) if claims else None
 
     def _get(self, queue: str) -> Envelope:
@@ -342,7 +356,7 @@ class Channel(stock.Channel):
 
     def give_back(self) -> None:
         """Restore what is outstanding, unless the connection was lost: the deadlines of the claims see to it then."""
-        tags, self.outstanding = sorted(self.outstanding), set()
+        tags, self.outstanding = sorted(self.outstanding), {}
         self._undelivered.clear()
         if not tags:
             return
@@ -458,6 +472,8 @@ class Transport(stock.Transport):
         if channel is not None and monotonic() >= self._restore_at:
             restored = channel.claims.restore_overdue(channel.unacked_restore_limit)
             self._restore_at = monotonic() + (0 if restored else channel.unacked_restore_interval)
+            for each in self.cycle.channels:
+                each.forget_overdue()
 
     def establish_connection(self) -> object:
         self.lost = False

@@ -128,4 +128,5 @@ def end_on_sigterm() -> None:
         raise SystemExit(128 + number)  # the status a shell gives to what a signal ended
 
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, end)
+        if signal.getsignal(ending) != signal.SIG_IGN:  # as `nohup` leaves it
+            signal.signal(ending, end)

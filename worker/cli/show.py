@@ -22,7 +22,7 @@ WIDTH_WITHOUT_TERMINAL = 120
 
 def console() -> Console:
     """Give the console of what was asked for."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
+    return Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else WIDTH_WITHOUT_TERMINAL)
 
 
 def json_lines(values: Iterable[object]) -> None:

@@ -17,6 +17,11 @@ _STORE = text(
 )
 
 
+MAX_KEPT_BYTES = 32 * 1024 * 1024
+"""Twice the largest message that could be replayed. Redis takes messages of 512 MB, and a letter that cannot be stored
+would keep all others waiting."""
+
+
 def store(connection: Connection, letters: Sequence[DeadLetter]) -> None:
     """Keep these messages with their reasons."""
     if letters:
@@ -26,16 +31,22 @@ def store(connection: Connection, letters: Sequence[DeadLetter]) -> None:
                 {
                     "id": letter.id,
                     "reason": letter.reason.value,
-                    "detail": _storable(letter.detail),
+                    "detail": _storable(_detail(letter)),
                     "task": _storable(letter.task),
                     "task_id": _storable(letter.task_id),
                     "queue": _storable(letter.queue),
                     "command_id": letter.command_id,
-                    "body": letter.body,
+                    "body": letter.body[:MAX_KEPT_BYTES],
                 }
                 for letter in letters
             ],
         )
+
+
+def _detail(letter: DeadLetter) -> str:
+    if len(letter.body) <= MAX_KEPT_BYTES:
+        return letter.detail
+    return f"{letter.detail} (the first {MAX_KEPT_BYTES} of {len(letter.body)} bytes are kept)"
 
 
 def _storable(value: str) -> str:

@@ -127,7 +127,7 @@ class Answers:
             if self._watched():
                 self._send("task-revoked", uuid=request.id, terminated=False, signum=None, expired=expired)
         else:
-            log.warning("dead letter %s: %s %s: %s", letter.id, request.name, letter.reason.value, letter.detail)
+            log.warning("dead letter %s: %s %s: %a", letter.id, request.name, letter.reason.value, letter.detail)
             if self._watched():
                 exception = f"{letter.reason.value.capitalize()}({letter.detail!r})"
                 self._send("task-failed", uuid=request.id, exception=exception, traceback=None)

@@ -15,8 +15,8 @@ from celery.exceptions import ImproperlyConfigured
 from celery.worker.consumer import Consumer as StockConsumer
 
 from worker.engine.settle import Settlement
-from worker.intake.answers import Answers
-from worker.intake.committer import Committer
+from worker.intake.answers import AWAY, Answers
+from worker.intake.committer import Committer, CommitterEndedError
 from worker.intake.strategy import Gathering, bury, put_off
 from worker.postgres.engines import committing_engine
 from worker.settings import Settings, urls
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 FINISH_S = 30.0
 """What a warm shutdown leaves the committer for what was claimed: a hundred of the largest groups. Half of the grace of
 60 s that docker-compose.yml gives; a deployment's own should be longer than this, too."""
+
+OUR_OTHER_TASKS = "upkeep."
+"""What the names of our tasks begin with that are no commands."""
 
 PREFORK_REFUSED = (
     "the prefork pool is not supported: groups are committed by one thread of the worker's own process, and forking"
@@ -92,12 +95,26 @@ class Consumer(StockConsumer):
         stock = super().create_task_handler(*args, **options)
         gathering = {name: handle for name, handle in self.strategies.items() if isinstance(handle, Gathering)}
 
-        def on_task_received(message: Any) -> None:
+        def take(message: Any) -> None:
             if put_off(message, self):
                 return
-            handle = gathering.get(message.headers["task"])
-            if handle is None or not handle.take(message):
+            task = message.headers["task"]
+            if task in gathering:
+                if not gathering[task].take(message):
+                    stock(message)
+            elif task.startswith(OUR_OTHER_TASKS) or task not in self.strategies:
                 stock(message)
+            else:
+                self._bury(message, f"the task {task[:80]!r} is no command")
+
+        def on_task_received(message: Any) -> None:
+            try:
+                take(message)
+            except (CommitterEndedError, *AWAY):
+                raise
+            except Exception as error:  # whatever a message provokes, it must not end the worker
+                log.exception("a message could not be taken, and is buried")
+                self._bury(message, f"it could not be taken: {type(error).__name__}")
 
         return on_task_received
 

@@ -107,8 +107,7 @@ def _payload(delivery: Delivery) -> tuple[Any, Any, bool]:
         raise Malformed("the body must be [args, kwargs, embed], as Celery's protocol 2 sends it")
     if value[0] != []:
         raise Malformed("positional arguments: a command's fields are keyword arguments")
-    if not isinstance(value[2], dict | None):
-        raise Malformed("the body's third part, embed, must be an object")
+    _refuse_strange_embed(value[2])
     payload = value[1]
     if len(delivery.body) > limit and _size_as_sent(delivery.body) > limit:
         raise Malformed(f"{_size_as_sent(delivery.body)} bytes; a command may have {limit}")
@@ -117,6 +116,22 @@ def _payload(delivery: Delivery) -> tuple[Any, Any, bool]:
     if delivery.task != BATCH_TASK and delivery.task not in COMMANDS:
         raise Malformed(f"type: {delivery.task!r} is no command; known are {', '.join((*COMMANDS, BATCH_TASK))}")
     return payload, value[2], suspicious
+
+
+_EMBEDDED: dict[str, type] = {"callbacks": list, "errbacks": list, "chain": list, "chord": dict}
+
+
+def _refuse_strange_embed(embed: Any) -> None:
+    """Take of what shall follow a command only what Celery itself would write, as it would fail in the midst of it."""
+    if not isinstance(embed, dict | None):
+        raise Malformed("the body's third part, embed, must be an object")
+    for name, value in (embed or {}).items():
+        shape = _EMBEDDED.get(name)
+        if shape is None:
+            raise Malformed(f"embed: unknown field {name[:40]!r}")
+        entries = value if isinstance(value, list) else [value]
+        if value is not None and not (isinstance(value, shape) and all(isinstance(entry, dict) for entry in entries)):
+            raise Malformed(f"embed: {name} must be {'a list of objects' if shape is list else 'an object'}, or null")
 
 
 def _why_unreadable(body: bytes) -> str:

@@ -129,8 +129,6 @@ def _encoding_flaw(message: Any) -> str | None:
         return f"content type {message.content_type!r}: commands are application/json"
     if (message.content_encoding or "utf-8").lower() != "utf-8":
         return f"content encoding {message.content_encoding!r}: commands are UTF-8"
-    if "compression" in message.headers:
-        return "compressed: commands travel as they are"
     return None
 
 

@@ -103,7 +103,8 @@ def _engine(url: str, name: str, settings: dict[str, str], **options: Any) -> En
     session = " ".join(f"-c {key}={value}" for key, value in ({"timezone": "UTC"} | settings).items())
     connect = {"application_name": name, "options": session, "connect_timeout": 5}
     options.setdefault("isolation_level", SERIALIZABLE)
-    return create_engine(psycopg_url(url), connect_args=connect, **options)
+    # What commands carry is their senders' own: it stands in no log and in no dead letter's reason.
+    return create_engine(psycopg_url(url), connect_args=connect, hide_parameters=True, **options)
 
 
 def _take_role(engine: Engine, role: str) -> None:

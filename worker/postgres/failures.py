@@ -7,7 +7,7 @@ the command's: an unknown error never turns a message into a dead letter by itse
 from enum import Enum
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 
 class Failure(Enum):
@@ -66,7 +66,7 @@ def classify(error: BaseException) -> Failure:
     original = _original(error)
     if state is None and isinstance(original, psycopg.DataError):
         return Failure.COMMAND  # psycopg itself cannot write a value of it; the server never saw it
-    if isinstance(original, psycopg.Error | DBAPIError):
+    if isinstance(original, psycopg.Error | SQLAlchemyError):
         return Failure.OUTAGE
     # A bug that some command provokes: the others must not wait for it.
     return Failure.COMMAND

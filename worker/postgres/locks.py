@@ -4,6 +4,7 @@ A session lock of the connection that runs the transaction, taken before BEGIN, 
 before a wait is stale after it. It buys speed, never correctness: every law holds without it.
 """
 
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -14,7 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from worker.postgres.engines import OUTSIDE_TRANSACTIONS
 from worker.postgres.failures import LedgerBusy, sqlstate
 
+log = logging.getLogger(__name__)
+
 LOCK_NOT_AVAILABLE = "55P03"
+INSUFFICIENT_PRIVILEGE = "42501"
 IDLE_HOLDER_TIMEOUT = "5s"
 """How long a frozen worker can hold a ledger outside a transaction before PostgreSQL ends its session."""
 
@@ -74,12 +78,17 @@ def ledgers_locked(connection: Connection, ledgers: Collection[str], patience_ms
 
 
 def _end_frozen(connection: Connection, names: list[str]) -> None:
-    """End the sessions that hold these locks for a worker that was frozen inside COPY."""
+    """End the sessions that hold these locks for a worker that was frozen inside COPY, as far as we may."""
     connection.rollback()
     connection.execution_options(isolation_level="READ COMMITTED")
-    with connection.begin():
-        connection.execute(_AS_LOGIN)
-        connection.execute(_END_FROZEN, {"names": names, "idle": IDLE_HOLDER_TIMEOUT})
+    try:
+        with connection.begin():
+            connection.execute(_AS_LOGIN)
+            connection.execute(_END_FROZEN, {"names": names, "idle": IDLE_HOLDER_TIMEOUT})
+    except DBAPIError as error:
+        if sqlstate(error) != INSUFFICIENT_PRIVILEGE:
+            raise
+        log.warning("a session that keeps a ledger belongs to another login, and cannot be ended: %s", error.orig)
 
 
 def _release(connection: Connection) -> None:

@@ -24,6 +24,10 @@ MAX_PACK: Final = 1_000
 
 FIRST_LOOK_S: Final = 0.001
 LONGEST_LOOK_S: Final = 0.05
+"""How soon a result is looked for after the last one came, and how seldom while none comes: a person waits for it."""
+
+IDLE_S: Final = 1.0
+"""With nothing on its way: `select` returns as soon as there is a line, so this costs nobody any time."""
 
 
 class NoAnswer(Exception):
@@ -55,7 +59,7 @@ def send_and_wait(reader: Reader, publisher: Publisher, results: Results, timeou
     patience = _Patience(timeout_s)
     while not reader.at_end or outstanding:
         if _has_room(outstanding) and not reader.at_end:
-            if reader.ready(patience.look_s):
+            if reader.ready(patience.look_s if outstanding else IDLE_S):
                 outstanding.extend(_publish(reader.read(), publisher))
                 patience.restart()
         else:
