@@ -11,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
+from models.commands import OpenAccount
+from tests.factories import batch
 from tests.intake.desk import Desk, Queue, letter, transfer
-from tests.worker.site import Site
+from tests.worker.site import Site, new_id
 from worker.intake import committer as committing
 from worker.intake.committer import CommitterEndedError
 
@@ -106,6 +108,42 @@ def test_a_refused_command_alone_in_its_ledger_waits_and_holds_up_nobody(desk: D
     assert desk.queue.pauses == 0
     assert desk.site.dead_letters() == []
     desk.wait_acknowledged(desk.put(cursed, transfer(mine)))
+    assert [reason for reason, _ in desk.site.dead_letters()] == ["unforeseen"]
+
+
+@pytest.mark.parametrize("witness", ["a duplicate", "a refusal", "another type"])
+def test_what_writes_no_transfer_does_not_condemn_one(desk: Desk, witness: str) -> None:
+    ledger, mine = desk.open_books()
+    desk.curse("23514")
+    known = transfer(mine)
+    desk.settlement([known])
+    items = {
+        "a duplicate": known,
+        "a refusal": transfer(mine, destination_id=new_id()),
+        "another type": OpenAccount(id=new_id(), account_id=new_id(), ledger=ledger),
+    }
+    cursed = transfer(mine, kind="cursed")
+
+    tags = desk.put(items[witness], cursed)
+    desk.committer.start()
+
+    desk.wait_acknowledged(tags[:1])
+    desk.site.wait(lambda: desk.queue.went("tail") == [cursed.id])
+    assert desk.site.dead_letters() == []
+
+
+def test_a_command_over_two_ledgers_is_buried_when_others_like_it_commit_in_one_of_them(desk: Desk) -> None:
+    (_, one), (_, other) = desk.open_books(), desk.open_books()
+    desk.curse("23514")
+    cursed = batch(transfer(one, kind="cursed"), transfer(other))
+    desk.put(cursed)
+    desk.committer.start()
+    desk.site.wait(lambda: desk.queue.went("tail") == [cursed.id])
+
+    desk.wait_acknowledged(desk.put(transfer(other)))
+    desk.put(cursed)
+
+    desk.wait_acknowledged([cursed.id])
     assert [reason for reason, _ in desk.site.dead_letters()] == ["unforeseen"]
 
 

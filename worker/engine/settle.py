@@ -27,6 +27,7 @@ from tenacity import (
 from models.commands import Batch, Command
 from models.dead_letters import DeadLetter
 from models.outcomes import Outcome, timestamp
+from models.statuses import Status
 from worker.engine import crash, dead_letters, inbox
 from worker.engine.decide import Desk, Item, answer
 from worker.engine.directory import Directory, commands_of
@@ -82,6 +83,7 @@ class Settlement:
         self.retries: Counter[str] = Counter()
         """Attempts that were begun again, by SQLSTATE ("lost" where a connection broke)."""
         self._family_of = {command: family for family in families for command in family.commands}
+        self._decided: dict[str, Known] = {}
         self._lock = lock
         self._isolation = isolation
         self._clock = clock
@@ -113,6 +115,11 @@ class Settlement:
             answer(found[item.id], item) if item.id in found and not isinstance(item, DeadLetter) else None
             for item in items
         ]
+
+    def applied_types(self) -> set[str]:
+        """Name the types of which the last call has newly applied a command; a batch counts by its members."""
+        applied = (known for known in self._decided.values() if known.outcome["status"] == Status.APPLIED)
+        return {known.outcome["type"] for known in applied if not isinstance(known.source, Batch)}
 
     def ledgers(self, items: Sequence[Item]) -> list[frozenset[str]]:
         """Name the ledgers that each item works on, as far as they are there yet."""
@@ -164,6 +171,7 @@ class Settlement:
         decided_at = timestamp(max(filter(None, (self._clock(connection), work.latest))))
         desk = Desk(known, work, decided_at)
         outcomes = [desk.decide(item) for item in items]
+        self._decided = desk.fresh
         crash.reached("decided")
         work.write(connection, decided_at)
         inbox.store(connection, desk.fresh.values())

@@ -18,6 +18,7 @@ from time import monotonic
 from models.dead_letters import DeadLetter, Reason
 from models.outcomes import Outcome
 from worker.engine.decide import Item
+from worker.engine.directory import commands_of
 from worker.engine.settle import PATIENCE_MS, Settlement
 from worker.intake.answers import AWAY, Answers
 from worker.intake.request import Request
@@ -75,6 +76,9 @@ class Committer(Thread):
         """When a lane that has to wait is looked at again."""
         self._failures: Counter[Lane] = Counter()
         """How often in a row nobody could be committed, of lanes of which that is so."""
+
+        self._proofs: dict[str, set[str]] = {}
+        """The types of commands that were applied in a ledger since somebody was suspected."""
 
     def put(self, request: Request) -> None:
         """Take a request over; it is answered or goes back to its queue.
@@ -185,8 +189,9 @@ class Committer(Thread):
             self._one_by_one(lane, error)
         else:
             self._answer(self._held, outcomes)
-            self._busy.pop(lane, None)
-            self._failures.pop(lane, None)
+            if self._failures:
+                self._note_proofs(lane)
+            self._trust(lane)
 
     def _answer(self, group: Sequence[Request], outcomes: Sequence[Outcome]) -> None:
         if self.outages:
@@ -222,11 +227,11 @@ class Committer(Thread):
                 request.bury(reason, f"{reason.value} before it was decided")
 
     def _one_by_one(self, lane: Lane, error: Exception) -> None:
-        """Find the requests that their group cannot be committed with: at fault if others commit around them."""
+        """Find the requests that their group cannot be committed with: at fault if others like them commit."""
         log.error("a group of %d failed and is tried one by one", len(self._held), exc_info=error)
+        self._failures[lane] += 1
         untried = deque(self._held)
         suspects: dict[Request, str] = {}
-        proved = False
         ends = monotonic() + ONE_BY_ONE_S
         if len(untried) == 1:
             suspects[untried.popleft()] = _told(error)
@@ -239,25 +244,47 @@ class Committer(Thread):
                     raise
                 suspects[request] = _told(failure)
             else:
-                # That a dead letter can be kept says nothing of the tables that commands need.
-                proved = proved or not isinstance(request.item, DeadLetter)
+                self._note_proofs(lane)
                 self._answer([request], outcomes)
-        # What was not tried yet goes first next time, or the same few would use the time up again.
-        self._held = [*untried, *suspects]
-        if not proved:
-            self._wait_for_others(lane)
-            return
-        for request, detail in suspects.items():
-            request.bury(Reason.UNFORESEEN, detail)
-        self._lanes.setdefault(lane, deque()).extendleft(reversed(self._held))
+        guilty = [request for request in suspects if self._is_proved_guilty(request, lane)]
+        for request in guilty:
+            request.bury(Reason.UNFORESEEN, suspects.pop(request))
         self._held = []
+        if guilty:
+            # What was not tried yet goes first next time, or the same few would use the time up again.
+            self._lanes.setdefault(lane, deque()).extendleft(reversed([*guilty, *untried]))
+            self._put_back([*suspects], at="tail")
+        elif suspects or untried:
+            self._wait_for_others(lane, [*untried, *suspects])
+        else:
+            self._trust(lane)
 
-    def _wait_for_others(self, lane: Lane) -> None:
-        """Let a lane wait of which nobody commits: it may be the deployment. In the queue, others will join them."""
-        self._failures[lane] += 1
+    def _trust(self, lane: Lane) -> None:
+        """Forget what was held against a lane: all of it commits."""
+        self._busy.pop(lane, None)
+        self._failures.pop(lane, None)
+        if not self._failures:
+            self._proofs.clear()
+
+    def _note_proofs(self, lane: Lane) -> None:
+        """Remember which types of commands can be applied in these ledgers, while somebody is suspected there."""
+        applied = self._settle.applied_types()
+        for ledger in lane:
+            self._proofs.setdefault(ledger, set()).update(applied)
+
+    def _is_proved_guilty(self, request: Request, lane: Lane) -> bool:
+        """Whether commands of all its types were applied around it: then it is not the deployment.
+
+        A duplicate or a refusal proves nothing, since neither writes what it would; nor does a dead letter.
+        """
+        types = {command.type for command in commands_of(request.item)}
+        proofs = set[str]().union(*(self._proofs.get(ledger, set()) for ledger in lane))
+        return bool(types) and types <= proofs
+
+    def _wait_for_others(self, lane: Lane, requests: Sequence[Request]) -> None:
+        """Let those wait of whom it is not known whether they are at fault. In the queue, others will join them."""
         self._busy[lane] = monotonic() + _wait_s(self._failures[lane])
-        held, self._held = self._held, []
-        self._put_back(held, at="tail")
+        self._put_back(requests, at="tail")
 
     def _go_back(self, error: Exception) -> None:
         """Put everything back and claim nothing until the database answers."""
@@ -291,6 +318,7 @@ class Committer(Thread):
             self._lanes.clear()
             self._busy.clear()
             self._failures.clear()
+            self._proofs.clear()
             self._arrived.clear()
         return dropped
 
