@@ -6,7 +6,8 @@ fields is the order in which `id_reused` compares them.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -127,13 +128,15 @@ class Batch:
     """Several commands in one message and one transaction; a tuple among them is a chain.
 
     `members` are all of them in decision order, those of chains in their place. `commands_digest` is the
-    SHA-256 of the canonical `commands`, hexadecimal: what `id_reused` compares.
+    SHA-256 of the canonical `commands`, hexadecimal: what `id_reused` compares. `digest_with` gives what it would be if
+    the members at some places (`3`, or `3.1` in a chain) were malformed: they were, to a release that knew less.
     """
 
     id: str
     commands: tuple["Member | tuple[Member, ...]", ...]
     members: tuple[Member, ...]
     commands_digest: str
+    digest_with: Callable[[Collection[str]], str] = field(repr=False, compare=False)
     type: Literal["batch"] = "batch"
 
 

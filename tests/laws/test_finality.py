@@ -5,14 +5,16 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Literal
 
 import psycopg
 import pytest
 
 from models import contract
+from models.commands import COMMANDS, Command
 from models.outcomes import encode
 from tests.conftest import libpq
-from tests.factories import open_books, post
+from tests.factories import batch_of, new_id, open_books, post
 from tests.golden.record import MESSAGES, TABLES
 from tests.laws.stories import World
 from worker.engine.settle import Settlement
@@ -60,6 +62,32 @@ def test_a_command_redelivered_after_months_gets_its_first_outcome(settlement: S
     assert [encode(outcome) for outcome in again] == first
     # The clock of the database stands months behind the ledger's now, and the ledger's never goes back.
     assert new["decided_at"] == months_later[0].strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def test_a_batch_whose_member_nobody_knew_keeps_its_outcome_once_somebody_does(
+    settlement: Settlement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, [account, bank] = open_books(settlement, [100])
+
+    class Blink(Command):
+        type: Literal["eyes.blink"] = "eyes.blink"
+
+    blinks = [{"type": "eyes.blink", "id": new_id()} for _ in range(3)]
+    commands: list[Any] = [post(account, bank, 1).model_dump(exclude_unset=True) | {"type": "transfers.post"}]
+    commands += [blinks[0], blinks[1:]]
+    id = new_id()
+    (first,) = settlement([batch_of(commands, id)])
+
+    monkeypatch.setitem(COMMANDS, "eyes.blink", Blink)
+    known = batch_of(commands, id)
+    (again,) = settlement.known([known])
+
+    assert again is not None
+    assert encode(again) == encode(first)
+    assert [type(member).__name__ for member in known.members] == ["PostTransfer", "Blink", "Blink", "Blink"]
+    (other,) = settlement.known([batch_of([*commands, blinks[0]], id)])
+    assert other is not None
+    assert (other["status"], other["detail"]) == ("id_reused", "commands")
 
 
 def test_a_clock_that_goes_back_does_not_take_a_ledger_with_it(settlement: Settlement) -> None:

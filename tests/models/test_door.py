@@ -275,10 +275,10 @@ def test_a_command_may_have_16_KiB_and_not_a_byte_more() -> None:  # noqa: N802 
     assert "bytes" in refusal(wide)
 
 
-def test_a_member_may_have_16_KiB_as_compact_JSON() -> None:  # noqa: N802
+def test_a_member_may_have_16_KiB_as_it_was_sent() -> None:  # noqa: N802
     typed = POST | {"type": "transfers.post"}
-    padding = contract.MAX_COMMAND_BYTES - len(json.dumps(typed | {"metadata": {"a": ""}}, separators=(",", ":")))
-    members = [typed | {"id": new_id(), "metadata": {"a": "é" * (size // 2)}} for size in (padding, padding + 2)]
+    padding = contract.MAX_COMMAND_BYTES - len(json.dumps(typed | {"metadata": {"a": ""}}))
+    members = [typed | {"id": new_id(), "metadata": {"a": "x" * size}} for size in (padding, padding + 1)]
 
     item = sent(json.dumps({"id": new_id(), "commands": members}), "batch")
 
@@ -286,6 +286,21 @@ def test_a_member_may_have_16_KiB_as_compact_JSON() -> None:  # noqa: N802
     most, more = item.commands
     assert isinstance(most, Command)
     assert isinstance(more, DeadLetter)
+
+
+def test_a_malformed_member_is_kept_byte_for_byte() -> None:
+    members = [
+        '{"amount": 1, "amount": 2}',
+        ' {"rate" : 1.50e0 , "\\u0061":[ ]} '.strip(),
+        "123456789012345678901234567890",
+    ]
+    one, two, three = members
+    body = f'{{ "id": "{new_id()}" , "commands" : [ {one}, [ {two} ,{three} ] , [] ] }}'
+
+    item = sent(body, "batch")
+
+    assert isinstance(item, Batch)
+    assert [letter.body.decode() for letter in item.members if isinstance(letter, DeadLetter)] == [*members, "[]"]
 
 
 def test_a_batch_may_have_10_000_commands_those_in_chains_counted() -> None:

@@ -37,8 +37,24 @@ class Work(Protocol):
 
 def answer(first: Known, command: Command | Batch) -> Outcome:
     """Answer a command whose id was used before: by the first outcome, if it is the same command."""
-    field = first_difference(first.content(), command)
+    content = first.content()
+    field = first_difference(content, command)
+    if field == "commands" and isinstance(command, Batch):
+        malformed = _malformed(first.outcome["outcomes"])
+        if malformed and command.digest_with(malformed) == content["commands"]:
+            return first.outcome
     return first.outcome if field is None else outcomes.id_reused(command, field, first.outcome["decided_at"])
+
+
+def _malformed(nested: Sequence[Outcome | list[Outcome]]) -> set[str]:
+    """Name the places of a batch's members that were malformed when it was decided."""
+    places: dict[str, Outcome] = {}
+    for place, entry in enumerate(nested):
+        if isinstance(entry, list):
+            places |= {f"{place}.{step}": member for step, member in enumerate(entry)}
+        else:
+            places[str(place)] = entry
+    return {place for place, member in places.items() if member["status"] == Status.MALFORMED}
 
 
 class Desk:

@@ -5,11 +5,9 @@ whose verdict is an outcome. Judging a message touches neither broker nor databa
 """
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from json import JSONDecoder
+from functools import cache, partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -21,7 +19,8 @@ from models.commands import COMMANDS, Batch, Command, Member, is_id
 from models.content import content_of
 from models.dead_letters import DeadLetter, Reason
 from worker.engine.decide import Item
-from worker.intake.decoder import Flaw, Unreadable, decode, depth, first_flaw
+from worker.intake.decoder import Unreadable, decode, depth, first_flaw
+from worker.intake.spans import Sent, value_end
 
 BATCH_TASK = "batch"
 
@@ -30,9 +29,6 @@ _ID_FAULT = "not a UUID of 36 characters, lower case, neither nil nor all ones"
 _MAX_DETAIL_CHARACTERS = 500
 _MAX_WRAPPER_BYTES = 4096
 """What Celery may put around a command, `[[], …, {callbacks, …}]`; empty it is 80 bytes. Not the command's own size."""
-
-_MEASURING = JSONDecoder(parse_int=str, parse_float=str)
-"""Finds where a command ends. It reads no number: Python refuses to read one of some thousands of digits."""
 
 
 class Malformed(ValueError):
@@ -174,8 +170,7 @@ def _size_as_sent(body: bytes) -> int:
     """Measure the command in a body that is sound: what stands between the arguments, `[]`, and the embed."""
     text = body.decode()
     start = text.index("{")
-    _, end = _MEASURING.raw_decode(text, start)
-    return len(text[start:end].encode())
+    return len(text[start : value_end(text, start)].encode())
 
 
 def _batch(payload: Mapping[str, Any], delivery: Delivery, suspicious: bool) -> Batch:
@@ -194,20 +189,23 @@ def _batch(payload: Mapping[str, Any], delivery: Delivery, suspicious: bool) -> 
         raise Malformed("commands: a list of at least one command")
     if sum(len(entry) if isinstance(entry, list) else 1 for entry in entries) > contract.MAX_BATCH_COMMANDS:
         raise Malformed(f"commands: more than {contract.MAX_BATCH_COMMANDS}")
+    sent = Sent(delivery.body)
     commands: tuple[Any, ...] = tuple(
-        _entry(entry, delivery, str(place), suspicious) for place, entry in enumerate(entries)
+        _entry(entry, delivery, sent, str(place), suspicious) for place, entry in enumerate(entries)
     )
     members = tuple(member for entry in commands for member in (entry if isinstance(entry, tuple) else (entry,)))
-    return Batch(id, commands, members, _digest(entries, commands))
+    return Batch(id, commands, members, _digest(entries, commands), partial(_digest_with, delivery))
 
 
-def _entry(entry: Any, delivery: Delivery, place: str, suspicious: bool) -> Member | tuple[Member, ...]:
+def _entry(entry: Any, delivery: Delivery, sent: Sent, place: str, suspicious: bool) -> Member | tuple[Member, ...]:
     if isinstance(entry, list) and entry:
-        return tuple(_member(member, delivery, f"{place}.{step}", suspicious) for step, member in enumerate(entry))
-    return _member(entry, delivery, place, suspicious)
+        return tuple(
+            _member(member, delivery, sent, f"{place}.{step}", suspicious) for step, member in enumerate(entry)
+        )
+    return _member(entry, delivery, sent, place, suspicious)
 
 
-def _member(payload: Any, delivery: Delivery, place: str, suspicious: bool) -> Member:
+def _member(payload: Any, delivery: Delivery, sent: Sent, place: str, suspicious: bool) -> Member:
     try:
         if not isinstance(payload, dict):
             raise Malformed("a command is a JSON object" if payload != [] else "a chain has at least one command")
@@ -216,11 +214,11 @@ def _member(payload: Any, delivery: Delivery, place: str, suspicious: bool) -> M
             raise Malformed("type: batches do not nest")
         if not isinstance(type_, str) or type_ not in COMMANDS:
             raise Malformed(_unknown_type(payload, COMMANDS))
-        if (suspicious or payload.get("metadata")) and len(_bytes(payload)) > contract.MAX_COMMAND_BYTES:
+        if (suspicious or payload.get("metadata")) and len(sent.member(place)) > contract.MAX_COMMAND_BYTES:
             raise Malformed(f"more than {contract.MAX_COMMAND_BYTES} bytes")
         return _command(payload, type_, suspicious)
     except Malformed as error:
-        return dead_letter(delivery, Reason.MALFORMED, str(error), payload, place, _bytes(payload))
+        return dead_letter(delivery, Reason.MALFORMED, str(error), payload, place, sent.member(place))
 
 
 def _unknown_type(payload: Mapping[str, Any], known: Iterable[str]) -> str:
@@ -238,6 +236,21 @@ def _digest(entries: list[Any], commands: tuple[Member | tuple[Member, ...], ...
         for entry, command in zip(entries, commands, strict=True)
     ]
     return hashlib.sha256(orjson.dumps(canonical, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _digest_with(delivery: Delivery, malformed: Collection[str]) -> str:
+    """Hash a batch as it would be if those at these places were malformed, as they were to an earlier release."""
+    payload, _, suspicious = _payload(delivery)
+    sent, entries = Sent(delivery.body), payload["commands"]
+
+    def judged(entry: Any, place: str) -> Any:
+        if isinstance(entry, list) and entry:
+            return tuple(judged(member, f"{place}.{step}") for step, member in enumerate(entry))
+        if place in malformed:
+            return dead_letter(delivery, Reason.MALFORMED, "", entry, place, sent.member(place))
+        return _member(entry, delivery, sent, place, suspicious)
+
+    return _digest(entries, tuple(judged(entry, str(place)) for place, entry in enumerate(entries)))
 
 
 def _canonical(payload: Any, member: Member) -> Any:
@@ -270,17 +283,3 @@ def _first_fault(error: ValidationError) -> str:
 def _command_id(payload: object) -> str | None:
     id = payload.get("id") if isinstance(payload, dict) else getattr(payload, "id", None)
     return id if isinstance(id, str) and is_id(id) else None
-
-
-def _bytes(payload: Any) -> bytes:
-    """Write a member of a batch by itself, for measuring and for its dead letter."""
-    try:
-        text = json.dumps(payload, default=_show, ensure_ascii=False, separators=(",", ":"))
-        return text.encode("utf-8", "surrogatepass")
-    except RecursionError:
-        return f"(nested too deep to show: {type(payload).__name__})".encode()
-
-
-def _show(value: object) -> str:
-    assert isinstance(value, Flaw)
-    return f"({value.what})"
