@@ -2,14 +2,17 @@
 
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import Engine
 
 from worker.postgres.engines import committing_engine
 from worker.stack.stack import running_stack
+
+BROKERS: Final = ("redis", "rediss", "redis+socket")
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -27,6 +30,28 @@ class Settings(BaseSettings):
 
     result_url: str | None = Field(default=None, repr=False)
     """Where wanted results go; None: the broker."""
+
+    @field_validator("database_url", "broker_url", "result_url")
+    @classmethod
+    def can_be_taken_apart(cls, url: str | None) -> str | None:
+        """Refuse what is no URL, in words of our own: a library's would quote it, with a part of the password."""
+        try:
+            # kombu takes several, of which it uses the first that answers.
+            if not all(urlsplit(one).scheme and urlsplit(one).port != 0 for one in (url or "redis:").split(";")):
+                raise ValueError
+        except ValueError as error:
+            raise ValueError(
+                "no URL; in a user's name or a password, write /, :, @ and # as %2F, %3A, %40 and %23"
+            ) from error
+        return url
+
+    @field_validator("broker_url")
+    @classmethod
+    def is_of_redis(cls, url: str | None) -> str | None:
+        """Refuse another broker than the transport is for."""
+        if url is not None and urlsplit(url).scheme not in BROKERS:
+            raise ValueError(f"the broker must be one of {', '.join(BROKERS)}, not {urlsplit(url).scheme!r}")
+        return url
 
     home: Path = ROOT / ".equipoise"
     """Where the embedded stack keeps its data."""

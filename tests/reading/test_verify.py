@@ -26,6 +26,7 @@ FAULTS: dict[Kind, str] = {
     Kind.LEDGER_NOT_ZERO: f"UPDATE equipoise.accounts SET credits_posted = credits_posted + 1 WHERE {FIRST_ACCOUNT}",
     Kind.TRANSFER_MISSING: f"DELETE FROM equipoise.transfers WHERE {THIRD}",
     Kind.COMMAND_MISSING: f"DELETE FROM equipoise.inbox WHERE id = (SELECT id FROM equipoise.transfers WHERE {THIRD})",
+    Kind.TIME_DIFFERS: f"UPDATE equipoise.transfers SET created_at = created_at + interval '1 year' WHERE {LAST}",
 }
 
 
@@ -59,6 +60,28 @@ def test_a_broken_row_is_found(kind: Kind, database_url: str, settlement: Settle
     verdict = verify(database_url)
     assert not verdict.sound
     assert kind in {fault.kind for fault in verdict.faults}
+
+
+@pytest.mark.parametrize("ledger", [-1, 9999])
+def test_an_account_of_no_ledger_is_found(
+    ledger: int, database_url: str, settlement: Settlement, tamper: Tamper
+) -> None:
+    live(settlement)
+    _, (account, _) = open_books(settlement, [0])
+
+    tamper(f"UPDATE equipoise.accounts SET ledger = {ledger}, credits_posted = 1000000 WHERE id = '{account}'")
+
+    faults = verify(database_url).faults
+    assert [(fault.kind, fault.row) for fault in faults] == [(Kind.UNKNOWN_LEDGER, f"account {account}")]
+
+
+def test_an_account_that_nobody_opened_is_found(database_url: str, settlement: Settlement, tamper: Tamper) -> None:
+    live(settlement)
+
+    tamper("INSERT INTO equipoise.accounts (id, ledger, created_at) VALUES (gen_random_uuid(), 1, now())")
+
+    (fault,) = verify(database_url).faults
+    assert fault.kind is Kind.COMMAND_MISSING
 
 
 def test_the_fault_names_the_row(database_url: str, settlement: Settlement, tamper: Tamper) -> None:

@@ -1,7 +1,7 @@
 """The commands that read the books: `account`, `statement`, `trace` and `verify`."""
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,7 +11,7 @@ from rich.text import Text
 from models.money import written
 from models.outcomes import timestamp
 from worker.cli.endings import Failed, Status
-from worker.cli.show import console, json_lines, plain, progress, table
+from worker.cli.show import console, json_lines, plain, progress, table, typed
 from worker.reading import accounts
 from worker.reading.reader import reader
 from worker.reading.statement import Entry, Statement, pages
@@ -30,7 +30,7 @@ def account(
     json: AsJson = False,
 ) -> None:
     """Show accounts: balances, limits, state."""
-    wanted = [id for given in ids for id in (sys.stdin.read().split() if given == "-" else [given])]
+    wanted = [typed(id) for given in ids for id in (_from_stdin() if given == "-" else [given])]
     with reader(database_url(Settings())) as engine, engine.connect() as connection:
         found = accounts.find(connection, wanted)
     if json:
@@ -84,7 +84,7 @@ def trace(
 ) -> None:
     """Follow a command to its outcome, the money it moved, and its dead letters."""
     with reader(database_url(Settings())) as engine, engine.connect() as connection:
-        traced = trace_of(connection, id)
+        traced = trace_of(connection, typed(id))
     if json:
         json_lines([traced.as_json()])
     elif traced.found:
@@ -201,7 +201,14 @@ def _moment(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} is no time, such as 2026-11-23T12:00:00Z", param_hint="--at") from error
     if moment.tzinfo is None:
         raise typer.BadParameter(f"{text!r} has no time zone: end it with Z, or +01:00", param_hint="--at")
-    return moment
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise typer.BadParameter(f"{text!r} is outside the years 1 to 9999 of UTC", param_hint="--at") from error
+
+
+def _from_stdin() -> list[str]:
+    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split()
 
 
 def _quoted(id: str) -> str:

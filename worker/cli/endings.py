@@ -87,7 +87,8 @@ def told(error: BaseException) -> tuple[Status, str]:
             return Status.DATA, str(error)
         case ValidationError():
             fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            return Status.CONFIGURATION, f"EQUIPOISE_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}"
+            reason = fault["msg"].removeprefix("Value error, ")
+            return Status.CONFIGURATION, f"EQUIPOISE_{'_'.join(map(str, fault['loc'])).upper()}: {reason}"
         case NotPostgres():
             return Status.CONFIGURATION, f"EQUIPOISE_DATABASE_URL: {error}"
         case ArgumentError():

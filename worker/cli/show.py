@@ -26,10 +26,15 @@ def console() -> Console:
 
 
 def json_lines(values: Iterable[object]) -> None:
-    """Print values, one a line, and let them go."""
+    """Print values, one a line, and let them go. Strings must be such as UTF-8 can write: see `typed`."""
     for value in values:
         sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def typed(argument: str) -> str:
+    """Give what somebody typed with its stray bytes spelt out, which Python keeps as lone surrogates."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def plain(text: object) -> str:
