@@ -23,8 +23,8 @@ def newcomer(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def up(newcomer: dict[str, str]) -> Iterator[None]:
-    """What `equipoise up` runs, from the line that says that it is ready until Ctrl-C."""
+def up(newcomer: dict[str, str]) -> Iterator[dict[str, str]]:
+    """What `equipoise up` runs, from the line that says that it is ready until Ctrl-C; gives what it says to export."""
     started = subprocess.Popen(
         ["bash", "-c", f"exec {EQUIPOISE} up"], env=newcomer, cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
@@ -35,13 +35,13 @@ def up(newcomer: dict[str, str]) -> Iterator[None]:
         if "ready" in line:
             break
     assert started.poll() is None, "".join(told)
-    yield
+    yield dict(re.findall(r"^export (\w+)='(.*)'$", "".join(told), re.MULTILINE))
     started.terminate()
     started.stdout.close()
     assert started.wait(30) in (0, 130, 143)
 
 
-def test_the_first_example_prints_what_the_readme_shows(up: None, newcomer: dict[str, str]) -> None:
+def test_the_examples_print_what_the_readme_shows(up: dict[str, str], newcomer: dict[str, str]) -> None:
     (_, example), (_, shown) = BLOCKS[1], BLOCKS[2]
 
     typed = subprocess.run(
@@ -54,6 +54,12 @@ def test_the_first_example_prints_what_the_readme_shows(up: None, newcomer: dict
     )
 
     assert (typed.stdout, typed.stderr) == (shown, "")
+
+    (snippet,) = (code for language, code in BLOCKS if language == "python")
+    sent = subprocess.run(
+        [sys.executable, "-c", snippet], env=newcomer | up, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (sent.stdout, sent.stderr) == ("applied\n", "")
 
 
 def test_money_has_moved_by_line_thirty() -> None:

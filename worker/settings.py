@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """What a deployment decides. Every name is prefixed `EQUIPOISE_` in the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="EQUIPOISE_", env_file=".env", extra="ignore", frozen=True)
+    # The project's own .env, whatever folder a command is called from; an empty value is none.
+    model_config = SettingsConfigDict(
+        env_prefix="EQUIPOISE_", env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     database_url: str | None = Field(default=None, repr=False)
     """`postgresql://…`; None: the embedded stack's, if one is up."""
@@ -77,21 +80,29 @@ def database_url(settings: Settings) -> str:
 def urls(settings: Settings) -> Urls:
     """Give the servers' addresses: those of the environment, else those of the embedded stack that is up.
 
-    Raises NoServers.
+    Raises NoServers: also where one of the two is named and the other is not, since nobody wants one system's queue in
+    front of another's database.
     """
+    named = named_urls(settings)
+    if named is not None:
+        return named
+    stack = running_stack(settings.home)
+    if stack is None:
+        raise NoServers(
+            "no servers: set EQUIPOISE_DATABASE_URL and EQUIPOISE_BROKER_URL, or start the embedded stack"
+            " with `equipoise up`"
+        )
+    return Urls(stack.database_url, stack.broker_url, settings.result_url or stack.result_url)
+
+
+def named_urls(settings: Settings) -> Urls | None:
+    """Give the servers' addresses that the environment names; None: it names none. Raises NoServers for a half."""
     database_url, broker_url = settings.database_url, settings.broker_url
-    result_url = settings.result_url or broker_url
-    if database_url is None or broker_url is None or result_url is None:
-        stack = running_stack(settings.home)
-        if stack is None:
-            raise NoServers(
-                "no servers: set EQUIPOISE_DATABASE_URL and EQUIPOISE_BROKER_URL, or start the embedded stack"
-                " with `equipoise up`"
-            )
-        database_url = database_url or stack.database_url
-        result_url = result_url or stack.result_url
-        broker_url = broker_url or stack.broker_url
-    return Urls(database_url, broker_url, result_url)
+    if database_url and broker_url:
+        return Urls(database_url, broker_url, settings.result_url or broker_url)
+    if database_url or broker_url:
+        raise NoServers("set EQUIPOISE_DATABASE_URL and EQUIPOISE_BROKER_URL, or neither: only one of them is set")
+    return None
 
 
 @cache

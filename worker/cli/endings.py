@@ -90,7 +90,7 @@ def told(error: BaseException) -> tuple[Status, str]:
             reason = fault["msg"].removeprefix("Value error, ")
             return Status.CONFIGURATION, f"EQUIPOISE_{'_'.join(map(str, fault['loc'])).upper()}: {reason}"
         case NotPostgres():
-            return Status.CONFIGURATION, f"EQUIPOISE_DATABASE_URL: {error}"
+            return Status.CONFIGURATION, f"EQUIPOISE_DATABASE_URL: {_line(error)}"
         case ArgumentError():
             return (
                 Status.CONFIGURATION,

@@ -7,7 +7,7 @@ from pathlib import Path
 from worker.cli.show import console, plain
 from worker.cli.worker_process import CeleryWorker
 from worker.postgres.migrate import migrate as migrate_schema
-from worker.settings import Settings, Urls
+from worker.settings import Settings, Urls, named_urls
 from worker.settings import database_url as database_url_of
 from worker.stack.process import StackError
 from worker.stack.stack import Stack
@@ -17,7 +17,7 @@ LOOK_EVERY_S = 0.5
 
 EXAMPLE = """\
   c='{"type":"ledgers.open","id":"00000000-0000-4000-8000-000000000001","ledger":"main","currency":"EUR","scale":2}'
-  echo "$c" | equipoise send --wait -"""
+  echo "$c" | .venv/bin/equipoise send --wait -"""
 
 
 def migrate() -> None:
@@ -38,8 +38,8 @@ def up() -> None:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         worker = running.enter_context(working(settings.home, where))
         if stack is not None:
-            out.print(f"EQUIPOISE_DATABASE_URL={plain(where.database_url)}", soft_wrap=True)
-            out.print(f"EQUIPOISE_BROKER_URL={plain(where.broker_url)}", soft_wrap=True)
+            out.print(f"export EQUIPOISE_DATABASE_URL='{plain(where.database_url)}'", soft_wrap=True)
+            out.print(f"export EQUIPOISE_BROKER_URL='{plain(where.broker_url)}'", soft_wrap=True)
         out.print(f"A worker is ready; its log is {worker.log_path}. Ctrl-C ends everything. In another terminal:")
         out.print(EXAMPLE, soft_wrap=True)
         while True:
@@ -67,10 +67,9 @@ def require_alive(stack: Stack) -> None:
 
 
 def _servers(settings: Settings, running: ExitStack) -> tuple[Stack | None, Urls]:
-    """Give the servers that the environment names, or start what it does not name."""
-    database_url, broker_url = settings.database_url, settings.broker_url
-    if database_url and broker_url:
-        return None, Urls(database_url, broker_url, settings.result_url or broker_url)
+    """Give the servers that the environment names, or start some."""
+    named = named_urls(settings)
+    if named is not None:
+        return None, named
     stack = running.enter_context(Stack(settings.home))
-    broker_url = broker_url or stack.broker_url
-    return stack, Urls(database_url or stack.database_url, broker_url, settings.result_url or broker_url)
+    return stack, Urls(stack.database_url, stack.broker_url, settings.result_url or stack.result_url)

@@ -35,7 +35,7 @@ take that one's place otherwise."""
 
 
 class NotPostgres(ValueError):
-    """A database URL names another kind of database."""
+    """A database URL names another kind of database, or one that keeps no UTF-8."""
 
 
 def psycopg_url(url: str) -> URL:
@@ -101,10 +101,18 @@ def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[An
 
 def _engine(url: str, name: str, settings: dict[str, str], **options: Any) -> Engine:
     session = " ".join(f"-c {key}={value}" for key, value in ({"timezone": "UTC"} | settings).items())
-    connect = {"application_name": name, "options": session, "connect_timeout": 5}
+    connect = {"application_name": name, "options": session, "connect_timeout": 5, "client_encoding": "utf8"}
     options.setdefault("isolation_level", SERIALIZABLE)
     # What commands carry is their senders' own: it stands in no log and in no dead letter's reason.
-    return create_engine(psycopg_url(url), connect_args=connect, hide_parameters=True, **options)
+    engine = create_engine(psycopg_url(url), connect_args=connect, hide_parameters=True, **options)
+
+    @event.listens_for(engine, "connect")
+    def require_utf8(connection: Any, _record: Any) -> None:
+        encoding = connection.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise NotPostgres(f"the database's encoding is {encoding}: make it with ENCODING 'UTF8' TEMPLATE template0")
+
+    return engine
 
 
 def _take_role(engine: Engine, role: str) -> None:

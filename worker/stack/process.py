@@ -143,6 +143,14 @@ class Server(ABC):
         finally:
             self.kill()
 
+    def _end_at_once(self) -> None:
+        """End a server that is starting as its owner's death would: without delay, but with its shared memory."""
+        assert self._process is not None
+        self._process.send_signal(self.death_signal)
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GONE_WAIT_S)
+        self.kill()
+
     def kill(self) -> None:
         """SIGKILL the server and all its children, as a crash of the machine would; returns when none is left."""
         if self._process is None:
@@ -228,7 +236,7 @@ class Server(ABC):
                     )
                 time.sleep(POLL_S)
         except BaseException:
-            self.kill()
+            self._end_at_once()
             raise
 
     def _explain(self, end: "_Ended", log_start: int) -> StackError:
@@ -275,8 +283,13 @@ _ELSEWHERE = (
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
+    """End a program that prepares something; killed outright, its children would leave their shared memory behind."""
+    process.terminate()
+    try:
+        process.wait(GONE_WAIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _children(pid: int) -> list[int]:
