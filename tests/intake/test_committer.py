@@ -180,6 +180,72 @@ def test_a_result_that_cannot_be_written_keeps_nothing_from_being_acknowledged(d
     assert desk.queue.pauses == 0
 
 
+def test_a_message_is_forgotten_after_its_result_is_written(desk: Desk) -> None:
+    _, mine = desk.open_books()
+    desk.app.conf.result_backend = "cache+memory://"
+    states: list[str] = []
+
+    class Looking(Queue):
+        """Looks for the result when the message is acknowledged: a worker may die between the two."""
+
+        def acknowledge(self, tags: Collection[str]) -> None:
+            states.append(desk.app.AsyncResult(asked.id).state)
+            super().acknowledge(tags)
+
+    queue = Looking()
+    asked = desk.request(transfer(mine), queue=queue, ignore_result=False)
+    desk.committer.put(asked)
+    desk.committer.start()
+
+    desk.site.wait(lambda: queue.went("acknowledged") == [asked.tag])
+    assert states == ["SUCCESS"]
+
+
+def test_a_message_is_forgotten_after_its_command_is_committed(desk: Desk) -> None:
+    _, mine = desk.open_books()
+    decided: list[int] = []
+
+    class Looking(Queue):
+        """Looks, in a session of its own, for what was committed when the message is acknowledged."""
+
+        def acknowledge(self, tags: Collection[str]) -> None:
+            decided.append(desk.site.decided(tags))
+            super().acknowledge(tags)
+
+    queue = Looking()
+    requests = [desk.request(transfer(mine), queue=queue) for _ in range(3)]
+    for request in requests:
+        desk.committer.put(request)
+    desk.committer.start()
+
+    desk.site.wait(lambda: len(queue.went("acknowledged")) == 3)
+    assert decided == [3]
+
+
+def test_what_waited_for_its_ledger_is_decided_in_the_order_it_came(desk: Desk) -> None:
+    blocked, mine = desk.open_books()
+    desk.committer.start()
+
+    with desk.ledger_locked(blocked):
+        tags = desk.put(*(transfer(mine) for _ in range(10)))
+        desk.site.wait(lambda: desk.committer._busy)
+
+    desk.wait_acknowledged(tags)
+    decided = desk.site.rows("SELECT id::text FROM equipoise.transfers ORDER BY sequence")
+    assert [id for (id,) in decided] == tags
+
+
+def test_a_ledger_with_much_to_do_takes_turns_with_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "MAX_GROUP_COMMANDS", 2)
+    (_, mine), (_, others) = desk.open_books(), desk.open_books()
+
+    many, one = desk.put(*(transfer(mine) for _ in range(5))), desk.put(transfer(others))
+    desk.committer.start()
+
+    desk.wait_acknowledged([*many, *one])
+    assert desk.queue.went("acknowledged") == [*many[:2], *one, *many[2:]]
+
+
 def test_finishing_settles_what_it_can_and_puts_the_rest_back(desk: Desk) -> None:
     (blocked, mine), (_, others) = desk.open_books(), desk.open_books()
     desk.committer.start()
