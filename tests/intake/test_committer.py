@@ -13,6 +13,7 @@ from psycopg import Connection
 
 from tests.intake.desk import Desk, Queue, letter, transfer
 from tests.worker.site import Site
+from worker.engine.settle import PATIENCE_MS
 from worker.intake import committer as committing
 from worker.intake.committer import CommitterEndedError
 
@@ -32,6 +33,50 @@ def test_a_blocked_ledger_waits_while_another_goes_on(desk: Desk) -> None:
     desk.wait_acknowledged(waiting)
     assert desk.queue.pauses == 0
     assert desk.site.books_balance()
+
+
+def test_others_do_not_wait_until_a_blocked_ledger_is_looked_at_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "BUSY_RETRY_S", 3_600.0)
+    (blocked, mine), (_, others) = desk.open_books(), desk.open_books()
+    desk.committer.start()
+
+    with desk.ledger_locked(blocked):
+        waiting = desk.put(transfer(mine))
+        desk.site.wait(lambda: desk.committer._busy)
+        for _ in range(3):
+            desk.wait_acknowledged(desk.put(transfer(others)))
+        assert desk.committer.finish(30.0)
+
+    assert desk.queue.went("head") == waiting
+
+
+def test_a_blocked_ledger_is_waited_for_once_and_looked_at_afterwards(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked, mine = desk.open_books()
+    patience: list[int] = []
+
+    class Noting:
+        """The settlement, and how long each call of it would have waited for the ledger."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(desk.settlement, name)
+
+        def __call__(self, *args: Any, patience_ms: int, **options: Any) -> Any:
+            patience.append(patience_ms)
+            return desk.settlement(*args, patience_ms=patience_ms, **options)
+
+    monkeypatch.setattr(desk.committer, "_settle", Noting())
+    desk.committer.start()
+    with desk.ledger_locked(blocked):
+        tags = desk.put(transfer(mine))
+        desk.site.wait(lambda: len(patience) >= 3)
+
+    desk.wait_acknowledged(tags)
+    assert patience[0] == PATIENCE_MS
+    assert set(patience[1:]) == {committing.BUSY_PATIENCE_MS}
 
 
 def test_more_than_a_share_for_a_blocked_ledger_goes_to_the_tail(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
