@@ -7,13 +7,13 @@ import pytest
 from models import rules
 from models.books import Account, Books, Ledger
 from models.commands import OpenAccount, OpenLedger, PostTransfer
-from models.contract import MAX_COUNTER
 from models.outcomes import Outcome
 from models.statuses import Status
 from tests.factories import new_id
 
 A, B, C, D = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "abcd")
 NOW = "2026-11-23T12:00:00.000000Z"
+MAX_COUNTER = 2**63 - 1
 Row = tuple[dict[str, Any], str]
 
 

@@ -28,6 +28,37 @@ FAULTS: dict[Kind, str] = {
     Kind.COMMAND_MISSING: f"DELETE FROM equipoise.inbox WHERE id = (SELECT id FROM equipoise.transfers WHERE {THIRD})",
 }
 
+COMMAND = f"id = (SELECT id FROM equipoise.transfers WHERE {THIRD})"
+BALANCE = "credits_posted - debits_posted"
+
+# The same kinds by other ways: the second half of a check, and the other end of a range.
+OTHER_FAULTS: list[tuple[Kind, str]] = [
+    (Kind.SEQUENCE_GAP, "DELETE FROM equipoise.transfers WHERE ledger = 1 AND sequence = 1"),
+    (Kind.LEDGER_SEQUENCE, "UPDATE equipoise.ledgers SET sequence = sequence - 1 WHERE number = 1"),
+    (Kind.UNKNOWN_LEDGER, f"UPDATE equipoise.transfers SET ledger = 0 WHERE {THIRD}"),
+    (Kind.VERSION_GAP, f"UPDATE equipoise.transfers SET destination_version = 100 WHERE {THIRD}"),
+    (Kind.BALANCE_BROKEN, f"UPDATE equipoise.transfers SET source_balance = 7 WHERE {THIRD}"),
+    (Kind.BALANCE_BROKEN, f"UPDATE equipoise.transfers SET destination_balance = 7 WHERE {THIRD}"),
+    (
+        Kind.ACCOUNT_COUNTERS,
+        "UPDATE equipoise.accounts SET debits_posted = debits_posted + 1, credits_posted = credits_posted + 1"
+        f" WHERE {FIRST_ACCOUNT}",
+    ),
+    (Kind.LIMIT_BROKEN, f"UPDATE equipoise.accounts SET min_balance = {BALANCE} + 1 WHERE {FIRST_ACCOUNT}"),
+    (Kind.LIMIT_BROKEN, f"UPDATE equipoise.accounts SET max_balance = {BALANCE} - 1 WHERE {FIRST_ACCOUNT}"),
+    (
+        Kind.LIMIT_BROKEN,
+        f"UPDATE equipoise.accounts SET min_balance = {BALANCE}, debits_pending = 1 WHERE {FIRST_ACCOUNT}",
+    ),
+    (
+        Kind.LIMIT_BROKEN,
+        f"UPDATE equipoise.accounts SET max_balance = {BALANCE}, credits_pending = 1 WHERE {FIRST_ACCOUNT}",
+    ),
+    (Kind.TRANSFER_MISSING, f"UPDATE equipoise.transfers SET id = gen_random_uuid() WHERE {THIRD}"),
+    (Kind.COMMAND_MISSING, f"UPDATE equipoise.inbox SET status = 'insufficient_funds' WHERE {COMMAND}"),
+    (Kind.COMMAND_MISSING, f"UPDATE equipoise.inbox SET type = 'accounts.open' WHERE {COMMAND}"),
+]
+
 
 def live(settlement: Settlement) -> None:
     """Two ledgers, some money, and a refusal."""
@@ -59,6 +90,25 @@ def test_a_broken_row_is_found(kind: Kind, database_url: str, settlement: Settle
     verdict = verify(database_url)
     assert not verdict.sound
     assert kind in {fault.kind for fault in verdict.faults}
+
+
+@pytest.mark.parametrize(("kind", "statement"), OTHER_FAULTS)
+def test_a_row_broken_another_way_is_found(
+    kind: Kind, statement: str, database_url: str, settlement: Settlement, tamper: Tamper
+) -> None:
+    live(settlement)
+
+    tamper(statement)
+
+    assert kind in {fault.kind for fault in verify(database_url).faults}
+
+
+def test_an_account_at_its_limits_is_sound(database_url: str, settlement: Settlement, tamper: Tamper) -> None:
+    live(settlement)
+
+    tamper(f"UPDATE equipoise.accounts SET min_balance = {BALANCE}, max_balance = {BALANCE} WHERE {FIRST_ACCOUNT}")
+
+    assert verify(database_url).sound
 
 
 def test_the_fault_names_the_row(database_url: str, settlement: Settlement, tamper: Tamper) -> None:
