@@ -29,6 +29,7 @@ FAULTS: dict[Kind, str] = {
 }
 
 COMMAND = f"id = (SELECT id FROM equipoise.transfers WHERE {THIRD})"
+COUNTED = "debits_posted, credits_posted"
 BALANCE = "credits_posted - debits_posted"
 
 # The same kinds by other ways: the second half of a check, and the other end of a range.
@@ -41,8 +42,7 @@ OTHER_FAULTS: list[tuple[Kind, str]] = [
     (Kind.BALANCE_BROKEN, f"UPDATE equipoise.transfers SET destination_balance = 7 WHERE {THIRD}"),
     (
         Kind.ACCOUNT_COUNTERS,
-        "UPDATE equipoise.accounts SET debits_posted = debits_posted + 1, credits_posted = credits_posted + 1"
-        f" WHERE {FIRST_ACCOUNT}",
+        f"UPDATE equipoise.accounts SET ({COUNTED}) = (debits_posted + 1, credits_posted + 1) WHERE {FIRST_ACCOUNT}",
     ),
     (Kind.LIMIT_BROKEN, f"UPDATE equipoise.accounts SET min_balance = {BALANCE} + 1 WHERE {FIRST_ACCOUNT}"),
     (Kind.LIMIT_BROKEN, f"UPDATE equipoise.accounts SET max_balance = {BALANCE} - 1 WHERE {FIRST_ACCOUNT}"),
