@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 from typing import Any
 
 import pytest
@@ -129,6 +130,22 @@ def test_the_door_refuses(name: str) -> None:
     text, reason = REFUSED[name]
 
     assert reason in refusal(sent(text))
+
+
+def test_what_is_hidden_or_reorders_a_text_is_refused_and_no_other_character() -> None:
+    explicit = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    implicit = {"ARABIC LETTER MARK", "LEFT-TO-RIGHT MARK", "RIGHT-TO-LEFT MARK"}
+    everything = [chr(number) for number in range(sys.maxunicode + 1)]
+
+    refused = {character for character in everything if contract.FORBIDDEN_CHARACTERS.search(character)}
+
+    assert refused == {
+        character
+        for character in everything
+        if unicodedata.category(character) in ("Cc", "Cs")
+        or unicodedata.bidirectional(character) in explicit
+        or unicodedata.name(character, "") in implicit
+    }
 
 
 @pytest.mark.parametrize("name", REFUSED)
