@@ -202,6 +202,36 @@ def test_nothing_is_lost_to_a_user_who_may_not_do_all_of_it(client, server):
     assert queue(client, "commands") == [b"1", b"2"]
 
 
+def test_what_may_not_be_put_back_stays_claimed(client, claims, server):
+    may = "+evalsha +script|load +time +llen +hget +zrangebyscore +zadd +zrem +hdel +ping +client"  # but not +rpush
+    client.execute_command("ACL", "SETUSER", "keeper", "on", "nopass", "~*", *may.split())
+    client.lpush("commands", "1", "2")
+    tags = [claim.tag for claim in claim(claims, "commands", visibility_timeout_s=0)]
+    keeper = redis.Redis(port=server.port, username="keeper", password="")
+
+    with keeper, pytest.raises(redis.ResponseError, match="(?i)rpush|script"):
+        Claims(keeper).restore(tags)
+    with keeper, pytest.raises(redis.ResponseError, match="(?i)rpush|script"):
+        wait_until(Claims(keeper).restore_overdue)
+
+    assert claims.outstanding() == 2
+    assert claims.restore(tags) == 2
+    assert queue(client, "commands") == [b"1", b"2"]
+
+
+def test_a_tag_that_comes_twice_overwrites_no_message(client, claims):
+    client.lpush("commands", "1", "2")
+    [first] = claim(claims, "commands", limit=1)
+    twin = Claims(client)
+    twin._claimer = claims._claimer
+
+    with pytest.raises(redis.ResponseError, match=f"claimed before: {first.tag}"):
+        claim(twin, "commands")
+
+    assert client.hgetall("unacked_claims") == {first.tag.encode(): b"1"}
+    assert queue(client, "commands") == [b"2"]
+
+
 def test_an_old_server_is_refused_by_name():
     require_version({"redis_version": "6.2.0"})
     require_version({"redis_version": "255.255.255"})

@@ -203,6 +203,19 @@ def test_a_line_is_forwarded_byte_for_byte(quiet_urls: Urls) -> None:
     )
 
 
+def test_in_order_nothing_is_sent_before_what_stands_before_it_is_answered(quiet_urls: Urls) -> None:
+    first, second, third = (transfer(new_id(), new_id(), 1) for _ in range(3))
+    content = lines([first, second]) + b'{"type":"nothing"}\n' + lines([third])
+
+    done = call("send", "--ordered", "--timeout", "0.3", "-", urls=quiet_urls, stdin=content)
+
+    assert done.returncode == 75
+    assert done.stderr.startswith(b"equipoise: no answer for 0.3 s: line 1 ")
+    [together] = queued(quiet_urls)
+    assert together["headers"]["task"] == "batch"
+    assert json.loads(b64decode(together["body"]))[1]["commands"] == [first, second]
+
+
 def test_without_a_worker_waiting_ends(quiet_urls: Urls) -> None:
     done = call("send", "--wait", "--timeout", "0.3", "-", urls=quiet_urls, stdin=b'\n{"type":"nothing"}\n')
 

@@ -23,6 +23,27 @@ def test_the_worker_commits_durably_and_serializably_with_its_roles_rights(datab
     assert settings == ["equipoise_worker", "serializable", "on", "off"]
 
 
+def test_nothing_that_the_worker_begins_waits_or_lasts_for_ever(database_url: str) -> None:
+    engine = committing_engine(database_url)
+
+    names = ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+    settings = shown(engine, *names)
+    whole = shown(engine, "transaction_timeout") if engine.dialect.server_version_info >= (17,) else ["30s"]
+    engine.dispose()
+
+    assert settings == ["2s", "20s", "5s"]
+    assert whole == ["30s"]
+
+
+def test_the_reader_keeps_vacuum_waiting_for_a_minute_at_most(database_url: str) -> None:
+    engine = reading_engine(database_url)
+
+    settings = shown(engine, "idle_in_transaction_session_timeout")
+    engine.dispose()
+
+    assert settings == ["1min"]
+
+
 def test_the_reader_reads_one_snapshot_and_writes_nothing(database_url: str) -> None:
     engine = reading_engine(database_url)
 

@@ -17,7 +17,8 @@ from tests.conftest import libpq
 from tests.database.proxy import Loss, proxied
 from tests.factories import new_id, open_books, post
 from worker.engine.settle import Settlement
-from worker.postgres.engines import committing_engine
+from worker.postgres import locks
+from worker.postgres.engines import OUTSIDE_TRANSACTIONS, committing_engine
 from worker.postgres.failures import LedgerBusy
 
 ENDED_S = 10
@@ -175,13 +176,42 @@ def test_a_ledger_is_free_when_its_holder_is_ended(
         assert waiting.result()[0]["status"] == "applied"
 
 
+def test_who_waits_for_the_first_of_several_ledgers_holds_none_of_the_others(
+    settlement: Settlement, master: psycopg.Connection[Any]
+) -> None:
+    """In one order for everybody, so that two who want the same ledgers never wait for each other."""
+
+    def take() -> None:
+        with settlement.engine.connect() as connection:
+            outside = connection.execution_options(isolation_level=OUTSIDE_TRANSACTIONS)
+            with locks.ledgers_locked(outside, ["b", "a"], PATIENT_MS):
+                pass
+
+    master.execute(HOLD, ["a"])
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(take)
+        while master.execute(WAITERS).fetchone() != (1,):
+            assert not waiting.done()
+        held_meanwhile = master.execute(HELD).fetchone()
+        master.execute("SELECT pg_advisory_unlock_all()")
+        waiting.result()
+
+    assert held_meanwhile == (0,)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 @pytest.mark.parametrize(
     "statement", ["pg_advisory_lock", "FROM equipoise.inbox", "UPDATE equipoise.accounts", "pg_advisory_unlock_all"]
 )
 def test_no_way_out_leaves_a_lock_behind(
-    database_url: str, master: psycopg.Connection[Any], statement: str, error: type[BaseException]
+    database_url: str,
+    master: psycopg.Connection[Any],
+    statement: str,
+    error: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Or PostgreSQL would end the session of an idle holder within the time that is waited for here.
+    monkeypatch.setattr(locks, "IDLE_HOLDER_TIMEOUT", "1h")
     engine = committing_engine(database_url, pool_size=1)
     settle = Settlement(engine)
     _, [account, bank] = open_books(settle, [100])

@@ -12,19 +12,20 @@ from worker.engine.settle import Settlement
 from worker.postgres.engines import committing_engine
 
 TABLES = ("ledgers", "accounts", "transfers", "inbox")
+COUNTERS = ("debits_posted", "credits_posted", "debits_pending", "credits_pending", "version")
 
 
 @pytest.fixture(scope="module")
 def master(servers: Servers, template: str) -> Iterator[Connection]:
-    """A session of the server's master; accounts `a` with 100 and `b` with 50 in ledger `m`, and `c` in `n`."""
+    """A session of the server's master; `a` with 100, `b` with 50 and `bank` in ledger `m`, `c` in `n`."""
     with fresh_database(servers.database_url, template) as url:
         engine = committing_engine(url)
         settle = Settlement(engine)
-        _, [a, b, _] = open_books(settle, [100, 50], ledger="m", max_balance=200)
+        _, [a, b, bank] = open_books(settle, [100, 50], ledger="m", max_balance=200)
         _, [c, _] = open_books(settle, [10], ledger="n")
         engine.dispose()
         with psycopg.connect(libpq(url), autocommit=True) as connection:
-            for name, account in (("a", a), ("b", b), ("c", c)):
+            for name, account in (("a", a), ("b", b), ("bank", bank), ("c", c)):
                 connection.execute(f"SET test.{name} = '{account}'")
             yield connection
 
@@ -40,12 +41,14 @@ def where(name: str) -> str:
     return f"WHERE id = current_setting('test.{name}')::uuid"
 
 
-def transfer(ledger: str, source: str, destination: str, amount: int = 1) -> str:
-    """SQL that inserts a transfer by hand."""
+def transfer(ledger: str, source: str, destination: str, amount: int = 1, **columns: str) -> str:
+    """SQL that inserts a transfer by hand; a column may be given as SQL."""
+    values = {"sequence": "1000", "id": "gen_random_uuid()", "source_version": "1000", "destination_version": "1000"}
+    values |= {"source_id": source, "destination_id": destination, "amount": str(amount), "created_at": "now()"}
+    values |= {"source_balance": "0", "destination_balance": "0"} | columns
     return f"""
-        INSERT INTO equipoise.transfers
-        SELECT number, 1000, gen_random_uuid(), {source}, {destination}, {amount}, 1000, 1000, 0, 0, now()
-        FROM equipoise.ledgers WHERE name = '{ledger}'
+        INSERT INTO equipoise.transfers (ledger, {", ".join(values)})
+        SELECT number, {", ".join(values.values())} FROM equipoise.ledgers WHERE name = '{ledger}'
     """
 
 
@@ -107,6 +110,53 @@ def test_the_worker_may_not_change_what_never_changes(connection: Connection, st
         connection.execute(statement)
 
 
+def test_each_role_has_these_rights_and_no_others(connection: Connection) -> None:
+    grants = """
+        SELECT grantee, privilege_type, table_name FROM information_schema.table_privileges
+        WHERE table_schema = 'equipoise' AND grantee IN ('equipoise_worker', 'equipoise_reader', 'PUBLIC')
+    """
+    changed = """
+        SELECT table_name, column_name FROM information_schema.column_privileges
+        WHERE table_schema = 'equipoise' AND grantee IN ('equipoise_worker', 'equipoise_reader', 'PUBLIC')
+        AND privilege_type = 'UPDATE'
+    """
+
+    rights, columns = (set(connection.execute(query).fetchall()) for query in (grants, changed))
+
+    seen, written = (*TABLES, "dead_letters", "entries", "alembic_version"), (*TABLES, "dead_letters")
+    assert rights == {
+        *(("equipoise_worker", "SELECT", table) for table in seen),
+        *(("equipoise_reader", "SELECT", table) for table in seen),
+        *(("equipoise_worker", "INSERT", table) for table in written),
+    }
+    assert columns == {
+        *(("ledgers", column) for column in ("sequence", "decided_at")),
+        *(("accounts", column) for column in (*COUNTERS, "min_balance", "max_balance", "state")),
+    }
+
+
+def test_an_account_without_limits_may_count_as_far_as_bigint_goes(connection: Connection) -> None:
+    """Its balance less what is reserved is more than BIGINT holds; comparing it with no limit must not fail."""
+    with connection.transaction(force_rollback=True):
+        open_account = """
+            INSERT INTO equipoise.accounts (id, ledger, created_at)
+            SELECT gen_random_uuid(), number, now() FROM equipoise.ledgers WHERE name = 'm' RETURNING id
+        """
+        [[one], [other]] = (connection.execute(open_account).fetchall()[0] for _ in range(2))
+
+        moved = connection.execute(
+            "UPDATE equipoise.accounts SET"
+            " debits_posted = CASE id WHEN %(one)s THEN %(most)s ELSE 0 END,"
+            " debits_pending = CASE id WHEN %(one)s THEN %(most)s ELSE 0 END,"
+            " credits_posted = CASE id WHEN %(one)s THEN 0 ELSE %(most)s END,"
+            " credits_pending = CASE id WHEN %(one)s THEN 0 ELSE %(most)s END"
+            " WHERE id IN (%(one)s, %(other)s)",
+            {"one": one, "other": other, "most": 2**63 - 1},
+        )
+
+        assert moved.rowcount == 2
+
+
 @pytest.mark.parametrize("table", [*TABLES, "dead_letters"])
 def test_the_reader_writes_nothing(connection: Connection, table: str) -> None:
     connection.execute("SET ROLE equipoise_reader")
@@ -120,6 +170,17 @@ def test_the_reader_writes_nothing(connection: Connection, table: str) -> None:
 MOVE = "UPDATE equipoise.accounts SET debits_posted = debits_posted + {1}, credits_posted = credits_posted + {2} {0}"
 OPEN_LEDGER = """
     INSERT INTO equipoise.ledgers (name, currency, scale, decided_at, created_at) VALUES ('{}', 'EUR', 2, now(), now())
+"""
+OPEN_LEDGER_AS = """
+    INSERT INTO equipoise.ledgers (name, currency, scale, sequence, decided_at, created_at)
+    VALUES ('o', '{}', {}, {}, now(), now())
+"""
+OPEN_ACCOUNT_AS = """
+    INSERT INTO equipoise.accounts (id, ledger, created_at, {})
+    SELECT gen_random_uuid(), number, now(), {} FROM equipoise.ledgers LIMIT 1
+"""
+MOVE_BETWEEN = """
+    UPDATE equipoise.accounts SET {0} = {0} + CASE id WHEN {1} THEN 1 ELSE -1 END WHERE id IN ({1}, {2})
 """
 BREACHES = {
     "an overdraft": (
@@ -166,14 +227,6 @@ BREACHES = {
         errors.IntegrityConstraintViolation,
         "turn a counter back",
     ),
-    "an account that opens with money": (
-        """
-        INSERT INTO equipoise.accounts (id, ledger, credits_posted, created_at)
-        SELECT gen_random_uuid(), number, 1, now() FROM equipoise.ledgers LIMIT 1
-        """,
-        errors.IntegrityConstraintViolation,
-        "opens empty",
-    ),
     "an account in no ledger": (
         "INSERT INTO equipoise.accounts (id, ledger, created_at) VALUES (gen_random_uuid(), 0, now())",
         errors.ForeignKeyViolation,
@@ -194,10 +247,119 @@ BREACHES = {
     "an id twice in the inbox": (
         "INSERT INTO equipoise.inbox SELECT * FROM equipoise.inbox LIMIT 1", errors.UniqueViolation, "inbox_pkey",
     ),
-    "a transfer twice": (
-        "INSERT INTO equipoise.transfers SELECT * FROM equipoise.transfers LIMIT 1",
+    "a transfer's number twice": (
+        transfer("m", account("a"), account("b"), sequence="1"), errors.UniqueViolation, "transfers_pkey",
+    ),
+    "a transfer's id twice": (
+        transfer("m", account("a"), account("b"), id="(SELECT id FROM equipoise.transfers LIMIT 1)"),
         errors.UniqueViolation,
-        "transfers",
+        "transfers_id",
+    ),
+    "a source's entry twice": (
+        transfer("m", account("bank"), account("b"), source_version="1"), errors.UniqueViolation, "transfers_source",
+    ),
+    "a destination's entry twice": (
+        transfer("m", account("b"), account("a"), destination_version="1"),
+        errors.UniqueViolation,
+        "transfers_destination",
+    ),
+    "an account's id twice": (
+        "INSERT INTO equipoise.accounts SELECT * FROM equipoise.accounts LIMIT 1",
+        errors.UniqueViolation,
+        "accounts_pkey",
+    ),
+    "a dead letter's id twice": (
+        """
+        INSERT INTO equipoise.dead_letters (id, reason, detail, task, task_id, queue, body)
+        SELECT '0000000a-0000-4000-8000-000000000000'::uuid, 'r', '', '', '', '', '' FROM generate_series(1, 2)
+        """,
+        errors.UniqueViolation,
+        "dead_letters_pkey",
+    ),
+    "a dead letter without a reason": (
+        """
+        INSERT INTO equipoise.dead_letters (id, reason, detail, task, task_id, queue, body)
+        VALUES (gen_random_uuid(), '', '', '', '', '', '')
+        """,
+        errors.CheckViolation,
+        "dead_letters_reason_check",
+    ),
+    "a decided command without a type": (
+        "INSERT INTO equipoise.inbox VALUES (gen_random_uuid(), now(), '', 's')",
+        errors.CheckViolation,
+        "inbox_type_check",
+    ),
+    "a decided command without a status": (
+        "INSERT INTO equipoise.inbox VALUES (gen_random_uuid(), now(), 't', '')",
+        errors.CheckViolation,
+        "inbox_status_check",
+    ),
+    "a transfer out of another ledger": (
+        transfer("m", account("c"), account("a")), errors.IntegrityConstraintViolation, "in another ledger",
+    ),
+    "a transfer of nobody": (
+        transfer("m", "gen_random_uuid()", account("a")), errors.IntegrityConstraintViolation, "missing",
+    ),
+    **{
+        f"a transfer whose {column} is {value}": (
+            transfer("m", account("a"), account("b"), **{column: value}),
+            errors.CheckViolation,
+            f"transfers_{column}_check",
+        )
+        for column, value in {
+            "sequence": "0", "source_version": "0", "destination_version": "0", "source_pending": "0",
+            "destination_pending": "0", "kind": "''", "metadata": "'[]'",
+        }.items()
+    },
+    **{
+        f"an account that opens with {column} below zero": (
+            OPEN_ACCOUNT_AS.format(column, -1), errors.CheckViolation, f"accounts_{column}_check",
+        )
+        for column in COUNTERS
+    },
+    **{
+        f"an account that opens with its {column} counted": (
+            OPEN_ACCOUNT_AS.format(column, 1), errors.IntegrityConstraintViolation, "opens empty",
+        )
+        for column in COUNTERS
+    },
+    "an account in no known state": (
+        f"UPDATE equipoise.accounts SET state = 'asleep' {where('a')}", errors.CheckViolation, "accounts_state_check",
+    ),
+    "an account whose metadata is a list": (
+        OPEN_ACCOUNT_AS.format("metadata", "'[]'"), errors.CheckViolation, "accounts_metadata_check",
+    ),
+    "a hold that would pass a ceiling": (
+        f"UPDATE equipoise.accounts SET credits_pending = 101 {where('a')}",
+        errors.CheckViolation,
+        "within_max_balance",
+    ),
+    "a hold on one side alone": (
+        f"UPDATE equipoise.accounts SET debits_pending = 1 {where('a')}",
+        errors.IntegrityConstraintViolation,
+        "make or lose money",
+    ),
+    "debits handed to another account": (
+        MOVE_BETWEEN.format("debits_posted", account("b"), account("bank")),
+        errors.IntegrityConstraintViolation,
+        "turn a counter back",
+    ),
+    "credits handed to another account": (
+        MOVE_BETWEEN.format("credits_posted", account("b"), account("a")),
+        errors.IntegrityConstraintViolation,
+        "turn a counter back",
+    ),
+    "a ledger of no currency": (
+        OPEN_LEDGER_AS.format("", 2, 0), errors.CheckViolation, "ledgers_currency_check",
+    ),
+    "a ledger of less than no decimals": (
+        OPEN_LEDGER_AS.format("EUR", -1, 0), errors.CheckViolation, "ledgers_scale_check",
+    ),
+    "a ledger of too many decimals": (
+        OPEN_LEDGER_AS.format("EUR", 19, 0), errors.CheckViolation, "ledgers_scale_check",
+    ),
+    "a ledger that begins before its first transfer": (
+        OPEN_LEDGER_AS.format("EUR", 2, -1), errors.CheckViolation, "ledgers_sequence_check",
     ),
     "a ledger's name twice": (
         OPEN_LEDGER.format("m"),

@@ -15,6 +15,7 @@ from models.commands import OpenAccount
 from tests.factories import batch
 from tests.intake.desk import Desk, Queue, letter, transfer
 from tests.worker.site import Site, new_id
+from worker.engine.settle import PATIENCE_MS
 from worker.intake import committer as committing
 from worker.intake.committer import CommitterEndedError
 
@@ -34,6 +35,50 @@ def test_a_blocked_ledger_waits_while_another_goes_on(desk: Desk) -> None:
     desk.wait_acknowledged(waiting)
     assert desk.queue.pauses == 0
     assert desk.site.books_balance()
+
+
+def test_others_do_not_wait_until_a_blocked_ledger_is_looked_at_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "BUSY_RETRY_S", 3_600.0)
+    (blocked, mine), (_, others) = desk.open_books(), desk.open_books()
+    desk.committer.start()
+
+    with desk.ledger_locked(blocked):
+        waiting = desk.put(transfer(mine))
+        desk.site.wait(lambda: desk.committer._busy)
+        for _ in range(3):
+            desk.wait_acknowledged(desk.put(transfer(others)))
+        assert desk.committer.finish(30.0)
+
+    assert desk.queue.went("head") == waiting
+
+
+def test_a_blocked_ledger_is_waited_for_once_and_looked_at_afterwards(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked, mine = desk.open_books()
+    patience: list[int] = []
+
+    class Noting:
+        """The settlement, and how long each call of it would have waited for the ledger."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(desk.settlement, name)
+
+        def __call__(self, *args: Any, patience_ms: int, **options: Any) -> Any:
+            patience.append(patience_ms)
+            return desk.settlement(*args, patience_ms=patience_ms, **options)
+
+    monkeypatch.setattr(desk.committer, "_settle", Noting())
+    desk.committer.start()
+    with desk.ledger_locked(blocked):
+        tags = desk.put(transfer(mine))
+        desk.site.wait(lambda: len(patience) >= 3)
+
+    desk.wait_acknowledged(tags)
+    assert patience[0] == PATIENCE_MS
+    assert set(patience[1:]) == {committing.BUSY_PATIENCE_MS}
 
 
 def test_more_than_a_share_for_a_blocked_ledger_goes_to_the_tail(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,6 +261,72 @@ def test_a_result_that_cannot_be_written_keeps_nothing_from_being_acknowledged(d
 
     assert desk.answers.failed["result"] == 1
     assert desk.queue.pauses == 0
+
+
+def test_a_message_is_forgotten_after_its_result_is_written(desk: Desk) -> None:
+    _, mine = desk.open_books()
+    desk.app.conf.result_backend = "cache+memory://"
+    states: list[str] = []
+
+    class Looking(Queue):
+        """Looks for the result when the message is acknowledged: a worker may die between the two."""
+
+        def acknowledge(self, tags: Collection[str]) -> None:
+            states.append(desk.app.AsyncResult(asked.id).state)
+            super().acknowledge(tags)
+
+    queue = Looking()
+    asked = desk.request(transfer(mine), queue=queue, ignore_result=False)
+    desk.committer.put(asked)
+    desk.committer.start()
+
+    desk.site.wait(lambda: queue.went("acknowledged") == [asked.tag])
+    assert states == ["SUCCESS"]
+
+
+def test_a_message_is_forgotten_after_its_command_is_committed(desk: Desk) -> None:
+    _, mine = desk.open_books()
+    decided: list[int] = []
+
+    class Looking(Queue):
+        """Looks, in a session of its own, for what was committed when the message is acknowledged."""
+
+        def acknowledge(self, tags: Collection[str]) -> None:
+            decided.append(desk.site.decided(tags))
+            super().acknowledge(tags)
+
+    queue = Looking()
+    requests = [desk.request(transfer(mine), queue=queue) for _ in range(3)]
+    for request in requests:
+        desk.committer.put(request)
+    desk.committer.start()
+
+    desk.site.wait(lambda: len(queue.went("acknowledged")) == 3)
+    assert decided == [3]
+
+
+def test_what_waited_for_its_ledger_is_decided_in_the_order_it_came(desk: Desk) -> None:
+    blocked, mine = desk.open_books()
+    desk.committer.start()
+
+    with desk.ledger_locked(blocked):
+        tags = desk.put(*(transfer(mine) for _ in range(10)))
+        desk.site.wait(lambda: desk.committer._busy)
+
+    desk.wait_acknowledged(tags)
+    decided = desk.site.rows("SELECT id::text FROM equipoise.transfers ORDER BY sequence")
+    assert [id for (id,) in decided] == tags
+
+
+def test_a_ledger_with_much_to_do_takes_turns_with_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "MAX_GROUP_COMMANDS", 2)
+    (_, mine), (_, others) = desk.open_books(), desk.open_books()
+
+    many, one = desk.put(*(transfer(mine) for _ in range(5))), desk.put(transfer(others))
+    desk.committer.start()
+
+    desk.wait_acknowledged([*many, *one])
+    assert desk.queue.went("acknowledged") == [*many[:2], *one, *many[2:]]
 
 
 def test_finishing_settles_what_it_can_and_puts_the_rest_back(desk: Desk) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import unicodedata
 from typing import Any
 
 import pytest
@@ -70,7 +71,7 @@ REFUSED = {
     "nothing to move": (with_value("amount", "0"), "amount: "),
     "minus nothing": (with_value("amount", "-0"), "amount: "),
     "less than nothing": (with_value("amount", "-1"), "amount: "),
-    "one too much": (with_value("amount", str(contract.MAX_AMOUNT + 1)), "amount: "),
+    "one too much": (with_value("amount", str(10**15 + 1)), "amount: "),
     "what BIGINT cannot hold": (with_value("amount", str(2**63)), "amount: a number out of range"),
     "10,000 digits": (with_value("amount", "9" * 10_000), "amount: a number out of range"),
     "10,000 digits in metadata": (
@@ -131,6 +132,22 @@ def test_the_door_refuses(name: str) -> None:
     assert reason in refusal(sent(text))
 
 
+def test_what_is_hidden_or_reorders_a_text_is_refused_and_no_other_character() -> None:
+    explicit = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+    implicit = {"ARABIC LETTER MARK", "LEFT-TO-RIGHT MARK", "RIGHT-TO-LEFT MARK"}
+    everything = [chr(number) for number in range(sys.maxunicode + 1)]
+
+    refused = {character for character in everything if contract.FORBIDDEN_CHARACTERS.search(character)}
+
+    assert refused == {
+        character
+        for character in everything
+        if unicodedata.category(character) in ("Cc", "Cs")
+        or unicodedata.bidirectional(character) in explicit
+        or unicodedata.name(character, "") in implicit
+    }
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_malformed_member_of_a_batch_is_a_dead_letter_alone(name: str) -> None:
     text, reason = REFUSED[name]
@@ -164,6 +181,7 @@ def test_a_malformed_member_of_a_batch_is_a_dead_letter_alone(name: str) -> None
         ("ledgers.open", LEDGER | {"scale": 19}, "scale: "),
         ("ledgers.open", LEDGER | {"scale": -1}, "scale: "),
         ("ledgers.open", LEDGER | {"currency": ""}, "currency: "),
+        ("ledgers.open", LEDGER | {"currency": "C" * 17}, "currency: "),
         ("accounts.open", OPEN | {"min_balance": -(2**63)}, "min_balance: "),
         ("accounts.open", OPEN | {"max_balance": 2**63}, "max_balance: "),
         ("accounts.open", OPEN | {"max_balance": False}, "max_balance: "),
@@ -247,17 +265,31 @@ def test_what_is_no_command_is_malformed_in_its_place(entry: str, reason: str) -
     [
         POST,
         POST | {"type": "transfers.post"},
-        POST | {"amount": contract.MAX_AMOUNT},
+        POST | {"amount": 1},
+        POST | {"amount": 10**15},
         POST | {"kind": "k" * 63, "up_to": True},
         POST | {"effective_at": "0001-01-01T00:00:00Z"},
         POST | {"effective_at": "9999-12-31T23:59:59.999999+14:00"},
         POST | {"metadata": {}},
-        POST | {"metadata": {"": None, "emoji": "😀", "number": contract.MAX_COUNTER, "quote": '"\\/'}},
+        POST | {"metadata": {"": None, "emoji": "😀", "number": 2**63 - 1, "quote": '"\\/'}},
         POST | {"metadata": json.loads(nested(8))},
     ],
 )
 def test_the_door_admits_a_transfer(fields: dict[str, Any]) -> None:
     assert isinstance(command(fields), Command)
+
+
+@pytest.mark.parametrize(
+    ("task", "fields"),
+    [
+        ("ledgers.open", LEDGER | {"ledger": "m" * 63, "currency": "C" * 16, "scale": 18}),
+        ("ledgers.open", LEDGER | {"scale": 0}),
+        ("accounts.open", OPEN | {"min_balance": -(2**63 - 1), "max_balance": 2**63 - 1}),
+        ("accounts.open", OPEN | {"min_balance": None, "max_balance": None}),
+    ],
+)
+def test_the_door_admits_of_other_types(task: str, fields: dict[str, Any]) -> None:
+    assert isinstance(command(fields, task), Command)
 
 
 def test_a_command_may_have_16_KiB_and_not_a_byte_more() -> None:  # noqa: N802  (the unit is spelled so)
@@ -314,7 +346,7 @@ def test_a_batch_may_have_10_000_commands_those_in_chains_counted() -> None:
 
 def test_a_batch_of_more_than_16_MiB_is_refused() -> None:  # noqa: N802
     text = '{"id": "%s", "commands": [{}%s]}'
-    padding = contract.MAX_BATCH_BYTES - len(text % (A, ""))
+    padding = 16 * 1024 * 1024 - len(text % (A, ""))
 
     assert isinstance(sent(text % (A, " " * padding), "batch"), Batch)
     assert "bytes" in refusal(sent(text % (A, " " * (padding + 1)), "batch"))

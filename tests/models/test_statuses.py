@@ -7,13 +7,13 @@ import pytest
 from models import rules
 from models.books import Account, Books, Ledger
 from models.commands import OpenAccount, OpenLedger, PostTransfer
-from models.contract import MAX_COUNTER
 from models.outcomes import Outcome
 from models.statuses import Status
 from tests.factories import new_id
 
 A, B, C, D = (f"{digit}0000000-0000-4000-8000-000000000000" for digit in "abcd")
 NOW = "2026-11-23T12:00:00.000000Z"
+MAX_COUNTER = 2**63 - 1
 Row = tuple[dict[str, Any], str]
 
 
@@ -35,7 +35,8 @@ TRANSFERS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"source_id": A, "destination_id": C}, {"source_state": "frozen"}, "ledgers_must_match"),
     ({}, {"source_state": "closed", "destination_state": "frozen"}, "account_frozen"),
     ({}, {"source_state": "closed", "destination_state": "closed"}, "account_closed"),
-    ({}, {"destination_state": "closed"}, "account_closed"),
+    ({}, {"destination_state": "closed", "source_debits_posted": MAX_COUNTER}, "account_closed"),
+    ({}, {"source_state": "closed", "destination_credits_posted": MAX_COUNTER}, "account_closed"),
     ({}, {"source_debits_posted": MAX_COUNTER - 9}, "overflow"),
     ({}, {"source_debits_posted": MAX_COUNTER - 10, "source_debits_pending": 1}, "overflow"),
     ({}, {"destination_credits_posted": MAX_COUNTER - 9}, "overflow"),

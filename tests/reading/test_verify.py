@@ -29,6 +29,37 @@ FAULTS: dict[Kind, str] = {
     Kind.TIME_DIFFERS: f"UPDATE equipoise.transfers SET created_at = created_at + interval '1 year' WHERE {LAST}",
 }
 
+COMMAND = f"id = (SELECT id FROM equipoise.transfers WHERE {THIRD})"
+COUNTED = "debits_posted, credits_posted"
+BALANCE = "credits_posted - debits_posted"
+
+# The same kinds by other ways: the second half of a check, and the other end of a range.
+OTHER_FAULTS: list[tuple[Kind, str]] = [
+    (Kind.SEQUENCE_GAP, "DELETE FROM equipoise.transfers WHERE ledger = 1 AND sequence = 1"),
+    (Kind.LEDGER_SEQUENCE, "UPDATE equipoise.ledgers SET sequence = sequence - 1 WHERE number = 1"),
+    (Kind.UNKNOWN_LEDGER, f"UPDATE equipoise.transfers SET ledger = 0 WHERE {THIRD}"),
+    (Kind.VERSION_GAP, f"UPDATE equipoise.transfers SET destination_version = 100 WHERE {THIRD}"),
+    (Kind.BALANCE_BROKEN, f"UPDATE equipoise.transfers SET source_balance = 7 WHERE {THIRD}"),
+    (Kind.BALANCE_BROKEN, f"UPDATE equipoise.transfers SET destination_balance = 7 WHERE {THIRD}"),
+    (
+        Kind.ACCOUNT_COUNTERS,
+        f"UPDATE equipoise.accounts SET ({COUNTED}) = (debits_posted + 1, credits_posted + 1) WHERE {FIRST_ACCOUNT}",
+    ),
+    (Kind.LIMIT_BROKEN, f"UPDATE equipoise.accounts SET min_balance = {BALANCE} + 1 WHERE {FIRST_ACCOUNT}"),
+    (Kind.LIMIT_BROKEN, f"UPDATE equipoise.accounts SET max_balance = {BALANCE} - 1 WHERE {FIRST_ACCOUNT}"),
+    (
+        Kind.LIMIT_BROKEN,
+        f"UPDATE equipoise.accounts SET min_balance = {BALANCE}, debits_pending = 1 WHERE {FIRST_ACCOUNT}",
+    ),
+    (
+        Kind.LIMIT_BROKEN,
+        f"UPDATE equipoise.accounts SET max_balance = {BALANCE}, credits_pending = 1 WHERE {FIRST_ACCOUNT}",
+    ),
+    (Kind.TRANSFER_MISSING, f"UPDATE equipoise.transfers SET id = gen_random_uuid() WHERE {THIRD}"),
+    (Kind.COMMAND_MISSING, f"UPDATE equipoise.inbox SET status = 'insufficient_funds' WHERE {COMMAND}"),
+    (Kind.COMMAND_MISSING, f"UPDATE equipoise.inbox SET type = 'accounts.open' WHERE {COMMAND}"),
+]
+
 
 def live(settlement: Settlement) -> None:
     """Two ledgers, some money, and a refusal."""
@@ -82,6 +113,25 @@ def test_an_account_that_nobody_opened_is_found(database_url: str, settlement: S
 
     (fault,) = verify(database_url).faults
     assert fault.kind is Kind.COMMAND_MISSING
+
+
+@pytest.mark.parametrize(("kind", "statement"), OTHER_FAULTS)
+def test_a_row_broken_another_way_is_found(
+    kind: Kind, statement: str, database_url: str, settlement: Settlement, tamper: Tamper
+) -> None:
+    live(settlement)
+
+    tamper(statement)
+
+    assert kind in {fault.kind for fault in verify(database_url).faults}
+
+
+def test_an_account_at_its_limits_is_sound(database_url: str, settlement: Settlement, tamper: Tamper) -> None:
+    live(settlement)
+
+    tamper(f"UPDATE equipoise.accounts SET min_balance = {BALANCE}, max_balance = {BALANCE} WHERE {FIRST_ACCOUNT}")
+
+    assert verify(database_url).sound
 
 
 def test_the_fault_names_the_row(database_url: str, settlement: Settlement, tamper: Tamper) -> None:
