@@ -66,9 +66,8 @@ task_queues = {
 }
 task_routes = {"upkeep.*": {"queue": "upkeep"}}
 
-# A misspelt queue is an error where it is written, not a queue that nobody reads. Worker and beat only: a producer has
-# settings of its own.
-task_create_missing_queues = False
+# A command's callback goes to a queue of its sender's, which this configuration cannot know.
+task_create_missing_queues = True
 
 # -- Acknowledging -----------------------------------------------------------------------------------------------------
 

@@ -222,6 +222,21 @@ def test_a_server_at_its_maxmemory_is_worked_off_and_waited_for(connect, client)
     assert consumer.numbers == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("key", ["commands", PRIORITY_9, "unacked_claims"])
+def test_a_key_of_another_type_is_waited_for_until_somebody_mends_it(connect, client, key):
+    consumer = Consumer(connect())
+    consumer.drain()
+    client.set(key, "x")
+    with pytest.raises(TimeoutError):
+        consumer.connection.drain_events(timeout=0.05)
+    client.delete(key)
+    client.lpush("commands", envelope(0))
+
+    consumer.until(lambda: consumer.messages)
+
+    assert consumer.numbers == [0]
+
+
 def test_what_nobody_settled_in_time_gives_its_room_back(connect, client):
     client.lpush("commands", envelope(0))
     consumer = Consumer(connect(visibility_timeout=0.2), prefetch=1)

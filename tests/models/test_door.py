@@ -1,5 +1,6 @@
 """The door: each limit of the wire contract at its edge, whatever arrives, and never an exception."""
 
+import hashlib
 import json
 import sys
 import unicodedata
@@ -435,3 +436,17 @@ def test_no_depth_makes_the_door_raise(levels: int, bracket: str, place: str, ta
 
     for body in (f"[[], {text}, {{}}]", f"[[], {{}}, {text}]", text):
         assert isinstance(door(body.encode(), task).item, Batch | DeadLetter)
+
+
+def test_each_message_is_hashed_once_however_many_of_its_members_are_malformed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[int] = []
+
+    def sha256(content: bytes) -> Any:
+        hashed.append(len(content))
+        return hashlib.new("sha256", content)
+
+    monkeypatch.setattr("worker.intake.door.hashlib.sha256", sha256)
+    item = command({"id": A, "commands": [{}] * 1_000}, "batch")
+
+    assert isinstance(item, Batch)
+    assert sum(size > 1_000 for size in hashed) <= 2  # the message, and what all its members are

@@ -88,6 +88,9 @@ OTHERS = {
     "a bomb": (zlib.compress(b"0" * 2**25, 9), TASK | {"compression": "application/x-gzip"}),
     "a scheduled task that gets a number": (b"5", {"task": "upkeep.verify"}),
     "a scheduled task that gets too little": (b"[1,2]", {"task": "upkeep.verify"}),
+    "a scheduled task that gets three numbers": (b"[5,5,5]", {"task": "upkeep.verify"}),
+    "a scheduled task that gets an argument": (b"[[1],{},{}]", {"task": "upkeep.verify"}),
+    "a scheduled task that shall wait": (b"[[],{},{}]", {"task": "upkeep.verify", "eta": "2199-01-01T00:00:00Z"}),
 }
 CHANGES = {
     "pickle": {"content-type": "application/x-python-serialize", "content-encoding": "binary"},
@@ -145,3 +148,35 @@ def test_every_poison_becomes_one_dead_letter_and_the_good_are_decided(
     assert worker.alive
     assert site.books_balance()
     assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("headers", [{"compression": "nope"}, {}], ids=["compressed", "no JSON"])
+def test_a_broadcast_that_cannot_be_read_is_not_heard(
+    site: Site, open_books: OpenBooks, headers: dict[str, str]
+) -> None:
+    _, accounts = open_books()
+    worker = site.worker().ready()
+    pidbox = {"task": "x", "id": new_id()} | headers
+
+    heard = site.redis.publish("/0.celery.pidbox", envelope(b"{{{", pidbox))
+
+    assert heard == 1
+    site.wait(lambda: "not heard" in worker.log.lower())
+    assert site.call("transfers.post", **post(*accounts))["status"] == "applied"
+    assert worker.alive
+
+
+def test_a_callback_reaches_a_queue_of_its_senders_whatever_the_times_of_its_message(
+    site: Site, open_books: OpenBooks
+) -> None:
+    _, accounts = open_books()
+    site.worker().ready()
+    link = {"task": "shop.paid", "args": [], "kwargs": {}, "options": {"queue": "shop"}, "subtask_type": None}
+    body = json.dumps([[], command := post(*accounts), {"callbacks": [link | {"immutable": True}]}]).encode()
+
+    site.push(envelope(body, TASK | {"eta": "0001-01-01T00:00:00+14:00"}))
+
+    site.wait_decided([command["id"]])
+    site.wait(lambda: site.redis.llen("shop") == 1)
+    site.wait_drained()
+    assert site.dead_letters() == []

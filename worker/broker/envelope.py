@@ -94,6 +94,13 @@ def read_envelope(message: object) -> Envelope:
     )
 
 
+def uncompressed(envelope: Envelope) -> Envelope:
+    """Give the envelope back, or raise `Unreadable` where kombu would inflate it."""
+    if envelope.headers.get("compression"):
+        raise Unreadable("compressed")
+    return envelope
+
+
 def require_task(envelope: Envelope) -> None:
     """Raise `Unreadable` unless the headers are such as Celery can make a request of."""
     headers = envelope.headers

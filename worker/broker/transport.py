@@ -19,7 +19,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from queue import Empty
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Literal, cast
 
 import redis
@@ -33,7 +33,7 @@ from redis.retry import Retry
 
 from worker.broker.claims import MAX_CLAIM, RESTORE_CHUNK, Claim, Claims
 from worker.broker.doorbell import Doorbell, Wake
-from worker.broker.envelope import Envelope, Unreadable, open_envelope, read_envelope, understand
+from worker.broker.envelope import Envelope, Unreadable, open_envelope, read_envelope, uncompressed, understand
 
 stock: Any = kombu_redis  # kombu says nothing of its types
 virtual: Any = kombu_virtual
@@ -52,6 +52,9 @@ found."""
 DELIVER_FOR_S = 0.1
 """Seconds after which `drain_events` returns though there is more: the solo pool works while we deliver, and neither
 remote control nor a shutdown should wait for a thousand of its tasks."""
+
+REFUSED_PAUSE_S = 1.0
+"""Seconds until a server that has refused a command is asked again: one line a second in the log, and no load."""
 
 SOCKET_TIMEOUT_S = 10.0
 """Seconds to wait for a server that says nothing, where the option `socket_timeout` does not say. As Celery's own
@@ -326,14 +329,14 @@ class Channel(stock.Channel):
             for key in (self._q_for_pri(queue, step) for step in self.priority_steps):
                 while raw := client.rpop(key):
                     try:
-                        return open_envelope(raw)
+                        return uncompressed(open_envelope(raw))
                     except Unreadable as error:
                         log.warning("Dropped from %s, where nothing is acknowledged: %s: %r", queue, error, raw[:200])
         raise Empty
 
     def _deliver_fanout_message(self, message: object, exchange: str) -> bool:
         try:
-            envelope = read_envelope(message)
+            envelope = uncompressed(read_envelope(message))
         except Unreadable as error:
             log.warning("Not heard, on %s: %s: %.200r", exchange, error, message)
             return False
@@ -444,6 +447,15 @@ class Transport(stock.Transport):
                 if remaining <= 0:
                     raise TimeoutError
                 self._wait(min(remaining, LOOK_EVERY_S))
+        except redis.exceptions.ReadOnlyError as error:
+            # A primary that has become a replica: the new one is found by connecting anew.
+            self.lost = True
+            raise redis.ConnectionError(str(error)) from error
+        except redis.ResponseError as error:
+            # Something is wrong with the server or its keys, and a person must mend it. Messages wait, and so do we.
+            log.error("ALARM: the broker refuses, and is asked again in %g s: %s", REFUSED_PAUSE_S, error)
+            sleep(REFUSED_PAUSE_S)
+            raise TimeoutError from error
         except LOST:
             self.lost = True
             raise

@@ -28,8 +28,15 @@ def console() -> Console:
 def json_lines(values: Iterable[object]) -> None:
     """Print values, one a line, and let them go. Strings must be such as UTF-8 can write: see `typed`."""
     for value in values:
-        sys.stdout.buffer.write(orjson.dumps(value) + b"\n")
+        sys.stdout.buffer.write(_harmless(orjson.dumps(value)) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _harmless(line: bytes) -> bytes:
+    """Spell out what would move a terminal's cursor or reorder its text. A program reads the same."""
+    if line.isascii() and b"\x7f" not in line:
+        return line
+    return FORBIDDEN_CHARACTERS.sub(lambda found: f"\\u{ord(found.group()):04x}", line.decode()).encode()
 
 
 def typed(argument: str) -> str:

@@ -17,7 +17,7 @@ from celery.worker.consumer import Consumer as StockConsumer
 from worker.engine.settle import Settlement
 from worker.intake.answers import AWAY, Answers
 from worker.intake.committer import Committer, CommitterEndedError
-from worker.intake.strategy import Gathering, bury, put_off
+from worker.intake.strategy import Gathering, bury, is_plain, put_off
 from worker.postgres.engines import committing_engine
 from worker.settings import Settings, urls
 
@@ -102,10 +102,10 @@ class Consumer(StockConsumer):
             if task in gathering:
                 if not gathering[task].take(message):
                     stock(message)
-            elif task.startswith(OUR_OTHER_TASKS) or task not in self.strategies:
+            elif task not in self.strategies or (task.startswith(OUR_OTHER_TASKS) and is_plain(message)):
                 stock(message)
             else:
-                self._bury(message, f"the task {task[:80]!r} is no command")
+                self._bury(message, f"the task {task[:80]!r} is no command, nor scheduled work as beat sends it")
 
         def on_task_received(message: Any) -> None:
             try:
@@ -135,4 +135,7 @@ class Consumer(StockConsumer):
         self._bury(message, f"the body cannot be decoded: {exc}")
 
     def _bury(self, message: Any, flaw: str) -> None:
-        bury(message, flaw, self)
+        if message.raw is None:
+            log.warning("not heard: %s", flaw)  # remote control, which nobody waits for and nothing depends on
+        else:
+            bury(message, flaw, self)

@@ -7,7 +7,7 @@ whose verdict is an outcome. Judging a message touches neither broker nor databa
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -35,7 +35,7 @@ class Malformed(ValueError):
     """What the contract does not admit; the message says which field and why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Delivery:
     """A message as the door gets it: the task's name, Celery's id for it, its queue, and its bytes.
 
@@ -49,6 +49,11 @@ class Delivery:
     body: bytes
     raw: bytes
     flaw: str | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of `raw`: once a message, though each of a batch's members may be a dead letter."""
+        return hashlib.sha256(self.raw).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +81,8 @@ def dead_letter(
     delivery: Delivery, reason: Reason, detail: str, payload: object = None, place: str = "", body: bytes | None = None
 ) -> DeadLetter:
     """Make the dead letter of a message, or of the member at `place` in it. The same bytes give the same id."""
-    digest = hashlib.sha256(delivery.raw).hexdigest()
     return DeadLetter(
-        id=str(uuid5(_NAMESPACE, f"{digest}:{place}")),
+        id=str(uuid5(_NAMESPACE, f"{delivery.digest}:{place}")),
         reason=reason,
         detail=detail[:_MAX_DETAIL_CHARACTERS],
         task=delivery.task,

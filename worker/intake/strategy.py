@@ -9,8 +9,10 @@ Celery does the rest.
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
+import orjson
 from celery import Celery, Task
 from celery.worker.strategy import default as stock_strategy
 
@@ -26,6 +28,10 @@ log = logging.getLogger(__name__)
 
 ITEM_HEADER = "equipoise_item"
 """Set by the strategy on a message that goes the stock way: what the door made of it."""
+
+ALARM_EVERY_S = 60.0
+MAX_ALARMS = 100
+"""Versions that are remembered: more than there will ever be, unless somebody makes them up."""
 
 UNKNOWN_CONTRACT_WAIT_S = 5.0
 """How long a message of a contract that this worker does not know stays away from the queue."""
@@ -54,6 +60,8 @@ class Gathering:
         elif judged.linked and not request.overtaken():
             # What was judged is what is settled: Celery's own decoder reads some objects as dates and decimals.
             message.headers[ITEM_HEADER] = judged.item
+            # Both were judged here; Celery's own reading of them acknowledges what it cannot convert.
+            message.headers |= {"eta": None, "expires": None}
             return False
         self._consumer.committer.answers.received(request)
         crash.reached("received")
@@ -75,15 +83,37 @@ def put_off(message: Any, consumer: Any) -> bool:
     version = message.headers.get(contract.VERSION_HEADER)
     if version is None or str(version) == str(contract.VERSION):
         return False
-    log.error(
-        "ALARM: a %s speaks contract %s, this worker speaks %d: update it; the message goes back to the queue",
-        str(message.headers.get("task"))[:80],
-        str(version)[:40],
-        contract.VERSION,
-    )
+    _alarm(str(message.headers.get("task"))[:80], str(version)[:40])
     tag, source = message.delivery_tag, message.channel
     consumer.timer.call_after(UNKNOWN_CONTRACT_WAIT_S, source.restore, ([tag],), {"at": "tail"})
     return True
+
+
+_alarmed_at: dict[str, float] = {}
+
+
+def _alarm(task: str, version: str) -> None:
+    """Say so once a version and minute: such messages come round every few seconds until somebody acts."""
+    if monotonic() - _alarmed_at.get(version, -ALARM_EVERY_S) < ALARM_EVERY_S:
+        return
+    if len(_alarmed_at) > MAX_ALARMS:
+        _alarmed_at.clear()
+    _alarmed_at[version] = monotonic()
+    log.error(
+        "ALARM: %a speaks contract %a, this worker speaks %d: update it; such messages go back to the queue",
+        task,
+        version,
+        contract.VERSION,
+    )
+
+
+def is_plain(message: Any) -> bool:
+    """Whether it is a message of a scheduled task as beat sends it: at once, without arguments."""
+    try:
+        args, fields, _ = orjson.loads(message.body)
+    except (ValueError, TypeError):
+        return False
+    return (args, fields, message.headers.get("eta")) == ([], {}, None)
 
 
 def bury(message: Any, flaw: str, consumer: Any) -> None:
