@@ -133,6 +133,12 @@ task_send_sent_event = False
 imports = ("tasks.commands", "tasks.upkeep")
 
 beat_schedule = {
+    "expire overdue holds": {
+        "task": "upkeep.expire_holds",
+        # Whoever touches an account expires its holds exactly; this is for accounts that nobody touches.
+        "schedule": 10.0,
+        "options": {"queue": "upkeep", "expires": 10},
+    },
     "prove the books every hour": {
         "task": "upkeep.verify",
         # By the clock, not by an interval: beat restarts without its schedule file and still knows when it is due.

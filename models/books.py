@@ -60,17 +60,68 @@ class Account:
         return {"balance": balance, "available": balance - self.debits_pending, "version": self.version}
 
 
+@dataclass(slots=True)
+class Hold:
+    """Money that is reserved: `remaining` still is, `captured` was moved; `amount` is all that ever was."""
+
+    id: str
+    ledger: Ledger
+    source_id: str
+    destination_id: str
+    amount: int
+    remaining: int
+    expires_at: datetime | None = None
+    captured: int = 0
+    state: str = "pending"
+    kind: str | None = None
+    effective_at: datetime | None = None
+    metadata: dict[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class Original:
+    """A transfer that was posted before, as far as `reverse` needs to know it; `reversed` is what went back already."""
+
+    id: str
+    ledger: Ledger
+    source_id: str
+    destination_id: str
+    amount: int
+    reversed: int = 0
+
+
+class Details(NamedTuple):
+    """What a transfer says beyond its sides and its amount.
+
+    `command_id` names the command where that has made several transfers; else the transfer has the command's own id.
+    """
+
+    kind: str | None = None
+    effective_at: datetime | None = None
+    metadata: dict[str, Any] | None = None
+    hold_id: str | None = None
+    reverses: str | None = None
+    command_id: str | None = None
+
+
 class Transfer(NamedTuple):
     """Money that moved: one row with both its sides."""
 
     ledger: Ledger
     moved: Moved
-    kind: str | None
-    effective_at: datetime | None
-    metadata: dict[str, Any] | None
+    details: Details
 
 
-Change = Ledger | Account | Transfer
+class Change(NamedTuple):
+    """Other values in a row: from what, to what, by field, and for which command (None: for no more than the time)."""
+
+    row: Account | Hold | Original
+    before: dict[str, Any]
+    after: dict[str, Any]
+    command_id: str | None
+
+
+Entry = Ledger | Account | Hold | Transfer | Change
 
 
 @dataclass(slots=True)
@@ -79,7 +130,13 @@ class Books:
 
     ledgers: dict[str, Ledger] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
-    log: list[Change] = field(default_factory=list)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    originals: dict[str, Original] = field(default_factory=dict)
+    awaited: frozenset[str] = frozenset()
+    """Transfers that the group's commands name and that were not posted before: an earlier command may post them."""
+    command_id: str | None = None
+    """The command that is being decided."""
+    log: list[Entry] = field(default_factory=list)
 
     def open_ledger(self, ledger: Ledger) -> None:
         """Add a ledger that no other has the name of."""
@@ -93,16 +150,7 @@ class Books:
         self.accounts[account.id] = account
         self.log.append(account)
 
-    def move(
-        self,
-        id: str,
-        source: Account,
-        destination: Account,
-        amount: int,
-        kind: str | None,
-        effective_at: datetime | None,
-        metadata: dict[str, Any] | None,
-    ) -> Moved:
+    def move(self, id: str, source: Account, destination: Account, amount: int, details: Details) -> Moved:
         """Post one transfer. The rules were checked; what is asserted here must hold whatever they say."""
         ledger = source.ledger
         assert ledger is destination.ledger
@@ -116,8 +164,54 @@ class Books:
         assert source.debits_posted <= MAX_COUNTER
         assert destination.credits_posted <= MAX_COUNTER
         moved = Moved(id, ledger.sequence, source.id, destination.id, amount, source.after(), destination.after())
-        self.log.append(Transfer(ledger, moved, kind, effective_at, metadata))
+        self.log.append(Transfer(ledger, moved, details))
+        if id in self.awaited:
+            self.originals[id] = Original(id, ledger, source.id, destination.id, amount)
         return moved
+
+    def place(self, hold: Hold) -> None:
+        """Reserve a hold's money on both sides."""
+        assert hold.id not in self.holds
+        self.holds[hold.id] = hold
+        self.log.append(hold)
+        self._reserve(hold, hold.remaining)
+
+    def release(self, hold: Hold, state: str) -> None:
+        """End a hold: what remains of it is reserved no longer."""
+        assert hold.state == "pending"
+        self._reserve(hold, -hold.remaining)
+        self.change(hold, state=state, remaining=0)
+
+    def reprice(self, hold: Hold, remaining: int) -> None:
+        """Reserve another amount from now on."""
+        self._reserve(hold, remaining - hold.remaining)
+        more = max(remaining - hold.remaining, 0)
+        self.change(hold, remaining=remaining, amount=hold.amount + more)
+
+    def capture(self, id: str, hold: Hold, amount: int, *, final: bool) -> Moved:
+        """Move an amount that a hold reserves; the hold ends with nothing left, or because this is the final one."""
+        assert 0 < amount <= hold.remaining
+        self._reserve(hold, -amount)
+        left = hold.remaining - amount
+        self.change(hold, remaining=left, captured=hold.captured + amount, state="pending" if left else "captured")
+        if final and left:
+            self.release(hold, "captured")
+        source, destination = self.accounts[hold.source_id], self.accounts[hold.destination_id]
+        details = Details(hold.kind, hold.effective_at, hold.metadata, hold_id=hold.id)
+        return self.move(id, source, destination, amount, details)
+
+    def _reserve(self, hold: Hold, amount: int) -> None:
+        source, destination = self.accounts[hold.source_id], self.accounts[hold.destination_id]
+        self.change(source, debits_pending=source.debits_pending + amount)
+        self.change(destination, credits_pending=destination.credits_pending + amount)
+        assert min(source.debits_pending, destination.credits_pending) >= 0
+
+    def change(self, row: Account | Hold | Original, **after: Any) -> None:
+        """Give a row other values."""
+        before = {name: getattr(row, name) for name in after}
+        self.log.append(Change(row, before, after, self.command_id))
+        for name, value in after.items():
+            setattr(row, name, value)
 
     @property
     def latest(self) -> datetime | None:
@@ -139,6 +233,13 @@ class Books:
                     destination.credits_posted -= moved.amount
                     destination.version -= 1
                     ledger.sequence -= 1
+                    if moved.id in self.awaited:
+                        del self.originals[moved.id]
+                case Change(row=row, before=before):
+                    for name, value in before.items():
+                        setattr(row, name, value)
+                case Hold(id=id):
+                    del self.holds[id]
                 case Account(id=id):
                     del self.accounts[id]
                 case Ledger(name=name):

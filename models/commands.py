@@ -5,54 +5,24 @@ the wire contract; whether the change can be made is decided later, by `rules`. 
 fields is the order in which `id_reused` compares them.
 """
 
-import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
-from models import contract
 from models.dead_letters import DeadLetter
-
-_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII)
-_ID = re.compile(contract.ID_PATTERN)
-
-
-def is_id(text: str) -> bool:
-    """Whether a text is an id as the contract spells one; anything else cannot be anybody's."""
-    return _ID.fullmatch(text) is not None
-
-
-def _from_rfc_3339(value: object) -> object:
-    """Read a timestamp from its text; numbers and other types are left for pydantic to refuse."""
-    if not isinstance(value, str):
-        return value
-    if not _RFC_3339.fullmatch(value):
-        raise ValueError("not a timestamp with a time zone, such as 2026-11-23T12:00:00Z")
-    try:
-        return datetime.fromisoformat(value).astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"no such moment: {error}") from error
-
-
-Id = Annotated[str, StringConstraints(pattern=contract.ID_PATTERN)]
-LedgerName = Annotated[str, StringConstraints(pattern=contract.LEDGER_PATTERN)]
-Amount = Annotated[int, Field(ge=1, le=contract.MAX_AMOUNT)]
-Limit = Annotated[int, Field(ge=-contract.MAX_COUNTER, le=contract.MAX_COUNTER)]
-Kind = Annotated[str, StringConstraints(min_length=1, max_length=contract.MAX_KIND_CHARACTERS)]
-Metadata = dict[str, Any]
-Timestamp = Annotated[AwareDatetime, BeforeValidator(_from_rfc_3339)]
+from models.fields import Amount, Currency, Id, Kind, LedgerName, Limit, Metadata, Scale, Seconds, Share, Timestamp
 
 
 class Command(BaseModel):
-    """What every command has: an id of the sender's choice, and a type."""
+    """What every command has: an id of the sender's choice, and a type. `dry_run`: tell the outcome, store nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     type: str
     id: Id
+    dry_run: bool = False
 
     @classmethod
     def type_name(cls) -> str:
@@ -60,13 +30,26 @@ class Command(BaseModel):
         name: str = cls.model_fields["type"].default
         return name
 
-    def accounts(self) -> tuple[str, ...]:
-        """Name the accounts that deciding needs; which ledger a group works on follows from them."""
-        return ()
+    # What deciding needs, by kind and id; which ledger a group works on follows from it.
 
     def ledgers(self) -> tuple[str, ...]:
         """Name the ledgers that the command itself names."""
         return ()
+
+    def accounts(self) -> tuple[str, ...]:
+        """Name the accounts, those included that may not be there."""
+        return ()
+
+    def holds(self) -> tuple[str, ...]:
+        """Name the holds."""
+        return ()
+
+    def transfers(self) -> tuple[str, ...]:
+        """Name the transfers that were made before."""
+        return ()
+
+
+# -- Ledgers and accounts ----------------------------------------------------------------------------------------------
 
 
 class OpenLedger(Command):
@@ -74,8 +57,8 @@ class OpenLedger(Command):
 
     type: Literal["ledgers.open"] = "ledgers.open"
     ledger: LedgerName
-    currency: Annotated[str, StringConstraints(pattern=contract.CURRENCY_PATTERN)]
-    scale: Annotated[int, Field(ge=0, le=contract.MAX_SCALE)]
+    currency: Currency
+    scale: Scale
 
     def ledgers(self) -> tuple[str, ...]:
         """Name the ledger to open."""
@@ -93,13 +76,55 @@ class OpenAccount(Command):
     owner_id: Id | None = None
     metadata: Metadata | None = None
 
+    def ledgers(self) -> tuple[str, ...]:
+        """Name the ledger that the account joins."""
+        return (self.ledger,)
+
     def accounts(self) -> tuple[str, ...]:
         """Name the account to open, which may be there already."""
         return (self.account_id,)
 
-    def ledgers(self) -> tuple[str, ...]:
-        """Name the ledger that the account joins."""
-        return (self.ledger,)
+
+class _OfAccount(Command):
+    account_id: Id
+
+    def accounts(self) -> tuple[str, ...]:
+        """Name the account."""
+        return (self.account_id,)
+
+
+class LimitAccount(_OfAccount):
+    """Give an account other limits, both of them (null: none)."""
+
+    type: Literal["accounts.limit"] = "accounts.limit"
+    min_balance: Limit | None
+    max_balance: Limit | None
+
+
+class FreezeAccount(_OfAccount):
+    """Let an account take no new transfers, holds or captures."""
+
+    type: Literal["accounts.freeze"] = "accounts.freeze"
+
+
+class UnfreezeAccount(_OfAccount):
+    """Let a frozen account take them again."""
+
+    type: Literal["accounts.unfreeze"] = "accounts.unfreeze"
+
+
+class CloseAccount(_OfAccount):
+    """Close an account for ever; what it holds, or owes, goes to `remainder_to`."""
+
+    type: Literal["accounts.close"] = "accounts.close"
+    remainder_to: Id | None = None
+
+    def accounts(self) -> tuple[str, ...]:
+        """Name the account, and the one that its balance goes to."""
+        return (self.account_id,) if self.remainder_to is None else (self.account_id, self.remainder_to)
+
+
+# -- Transfers ---------------------------------------------------------------------------------------------------------
 
 
 class PostTransfer(Command):
@@ -118,6 +143,124 @@ class PostTransfer(Command):
         """Name both sides."""
         return (self.source_id, self.destination_id)
 
+
+class Part(BaseModel):
+    """One account's part of a split: so much, such a share of the whole, or the rest. Exactly one of the three."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    account_id: Id
+    amount: Amount | None = None
+    share: Share | None = None
+    rest: bool = False
+
+
+Parts = Annotated[list[Part], Field(min_length=1)]
+"""As many as fit into a command's 16 KiB, about 200."""
+
+
+class SplitTransfer(Command):
+    """Move `amount` from one source to many destinations, or from many sources to one destination."""
+
+    type: Literal["transfers.split"] = "transfers.split"
+    source_id: Id | None = None
+    destinations: Parts | None = None
+    sources: Parts | None = None
+    destination_id: Id | None = None
+    amount: Amount
+    kind: Kind | None = None
+    effective_at: Timestamp | None = None
+    metadata: Metadata | None = None
+
+    def accounts(self) -> tuple[str, ...]:
+        """Name all sides."""
+        one = [id for id in (self.source_id, self.destination_id) if id is not None]
+        return (*one, *(part.account_id for part in (self.sources or []) + (self.destinations or [])))
+
+
+class ExchangeTransfer(Command):
+    """Give up an amount in one ledger and get another in a second one, through a liquidity account in each."""
+
+    type: Literal["transfers.exchange"] = "transfers.exchange"
+    source_id: Id
+    source_liquidity_id: Id
+    source_amount: Amount
+    destination_liquidity_id: Id
+    destination_id: Id
+    destination_amount: Amount
+    kind: Kind | None = None
+    effective_at: Timestamp | None = None
+    metadata: Metadata | None = None
+
+    def accounts(self) -> tuple[str, ...]:
+        """Name both sides in both ledgers."""
+        return (self.source_id, self.source_liquidity_id, self.destination_liquidity_id, self.destination_id)
+
+
+class ReverseTransfer(Command):
+    """Move a transfer's money back, all that is left of it, or `amount`."""
+
+    type: Literal["transfers.reverse"] = "transfers.reverse"
+    transfer_id: Id
+    amount: Amount | None = None
+
+    def transfers(self) -> tuple[str, ...]:
+        """Name the original."""
+        return (self.transfer_id,)
+
+
+# -- Holds -------------------------------------------------------------------------------------------------------------
+
+
+class HoldTransfer(Command):
+    """Reserve money for a transfer that may come later; it is released after `expires_in_s`, if that is given."""
+
+    type: Literal["transfers.hold"] = "transfers.hold"
+    source_id: Id
+    destination_id: Id
+    amount: Amount
+    up_to: bool = False
+    kind: Kind | None = None
+    effective_at: Timestamp | None = None
+    metadata: Metadata | None = None
+    expires_in_s: Seconds | None = None
+
+    def accounts(self) -> tuple[str, ...]:
+        """Name both sides."""
+        return (self.source_id, self.destination_id)
+
+
+class _OfHold(Command):
+    hold_id: Id
+
+    def holds(self) -> tuple[str, ...]:
+        """Name the hold."""
+        return (self.hold_id,)
+
+
+class CaptureTransfer(_OfHold):
+    """Move what a hold reserves, or `amount` of it; the remainder is released unless the capture is not `final`."""
+
+    type: Literal["transfers.capture"] = "transfers.capture"
+    amount: Amount | None = None
+    final: bool = True
+
+
+class VoidTransfer(_OfHold):
+    """Release what a hold reserves."""
+
+    type: Literal["transfers.void"] = "transfers.void"
+
+
+class ExtendHold(_OfHold):
+    """Give a hold another deadline, counted from now, another amount to reserve, or both."""
+
+    type: Literal["transfers.extend"] = "transfers.extend"
+    expires_in_s: Seconds | None = None
+    amount: Amount | None = None
+
+
+# -- Batches -----------------------------------------------------------------------------------------------------------
 
 Member: TypeAlias = Command | DeadLetter
 """One place in a batch: a command, or what stands where a malformed one stood."""
@@ -138,9 +281,28 @@ class Batch:
     commands_digest: str
     digest_with: Callable[[Collection[str]], str] = field(repr=False, compare=False)
     type: Literal["batch"] = "batch"
+    dry_run: bool = False
 
 
-COMMANDS: dict[str, type[Command]] = {model.type_name(): model for model in (OpenLedger, OpenAccount, PostTransfer)}
+COMMANDS: dict[str, type[Command]] = {
+    model.type_name(): model
+    for model in (
+        OpenLedger,
+        OpenAccount,
+        LimitAccount,
+        FreezeAccount,
+        UnfreezeAccount,
+        CloseAccount,
+        PostTransfer,
+        SplitTransfer,
+        ExchangeTransfer,
+        HoldTransfer,
+        CaptureTransfer,
+        VoidTransfer,
+        ExtendHold,
+        ReverseTransfer,
+    )
+}
 """The command types by wire name. A team's own types join here (`register`)."""
 
 

@@ -10,13 +10,19 @@ from functools import cache
 from typing import Any
 
 import orjson
+from pydantic import BaseModel
 
 from models.commands import Batch, Command
 from models.outcomes import timestamp
 
+_NO_CONTENT = ("id", "dry_run")
+
 
 def content_of(command: Command | Batch) -> dict[str, Any]:
-    """Give the content, its JSON-able values in the order of the contract's table, without the id."""
+    """Give the content, its JSON-able values in the order of the contract's table, without the id.
+
+    Nor with `dry_run`: what was only tried out leaves nothing that could be compared with.
+    """
     if isinstance(command, Batch):
         return {"type": command.type, "commands": command.commands_digest}
     values = command.__dict__
@@ -24,8 +30,17 @@ def content_of(command: Command | Batch) -> dict[str, Any]:
     for name, default in _defaults(type(command)):
         value = values[name]
         if value != default:
-            content[name] = timestamp(value) if isinstance(value, datetime) else value
+            content[name] = _plain(value)
     return content
+
+
+def _plain(value: Any) -> Any:
+    """Give a field's value as JSON has it."""
+    if isinstance(value, datetime):
+        return timestamp(value)
+    if isinstance(value, list):
+        return [entry.model_dump(exclude_defaults=True) if isinstance(entry, BaseModel) else entry for entry in value]
+    return value
 
 
 def first_difference(first: Mapping[str, Any], command: Command | Batch) -> str | None:
@@ -34,7 +49,10 @@ def first_difference(first: Mapping[str, Any], command: Command | Batch) -> str 
     if first["type"] != second["type"]:
         return "type"
     names = ("commands",) if isinstance(command, Batch) else type(command).model_fields
-    return next((name for name in names if name != "id" and _canonical(first, name) != _canonical(second, name)), None)
+    return next(
+        (name for name in names if name not in _NO_CONTENT and _canonical(first, name) != _canonical(second, name)),
+        None,
+    )
 
 
 def _canonical(content: Mapping[str, Any], name: str) -> bytes | None:
@@ -46,4 +64,4 @@ def _canonical(content: Mapping[str, Any], name: str) -> bytes | None:
 def _defaults(model: type[Command]) -> tuple[tuple[str, Any], ...]:
     """Give the fields that make up the content, each with its default."""
     fields = model.model_fields.items()
-    return tuple((name, field.default) for name, field in fields if name not in ("type", "id"))
+    return tuple((name, field.default) for name, field in fields if name not in ("type", *_NO_CONTENT))

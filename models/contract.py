@@ -37,6 +37,9 @@ MAX_COUNTER: Final = 2**63 - 1
 MAX_SCALE: Final = 18
 """Decimal places of a currency: ether has 18, and 10**18 still fits into BIGINT."""
 
+MAX_EXPIRES_IN_S: Final = 10 * 365 * 24 * 3_600
+"""Ten years: longer than anything is reserved. What shall not expire leaves `expires_in_s` out."""
+
 NIL_ID: Final = "00000000-0000-0000-0000-000000000000"
 ALL_ONES_ID: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 
@@ -63,6 +66,9 @@ LEDGER_PATTERN: Final = r"^[a-z0-9_-]{1,63}$"
 
 CURRENCY_PATTERN: Final = r"^[A-Za-z0-9_-]{1,16}$"
 """ISO 4217's three letters, and longer ones for points and tokens."""
+
+SHARE_PATTERN: Final = r"^[1-9][0-9]{0,8}/[1-9][0-9]{0,8}$"
+"""A fraction such as `1/3`; nine digits are a thousandth of a ppm."""
 
 MAX_KIND_CHARACTERS: Final = 63
 """As a ledger's name: it is a label."""

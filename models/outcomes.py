@@ -5,6 +5,7 @@ bytes. Whether an outcome was just decided or is rebuilt from its rows, it is ma
 here, which is why a redelivery cannot tell the difference.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypedDict
 
@@ -23,6 +24,14 @@ class Balance(TypedDict):
     version: int
 
 
+class HoldState(TypedDict):
+    """What a hold is after a command, how much it still reserves, and until when (None: for ever)."""
+
+    state: str
+    remaining: int
+    expires_at: str | None
+
+
 class Outcome(TypedDict, total=False):
     """The verdict; which optional fields are there depends on type and status."""
 
@@ -33,6 +42,7 @@ class Outcome(TypedDict, total=False):
     sequence: int
     amount: int
     transfers: list[dict[str, Any]]
+    hold: HoldState
     balances: dict[str, Balance]
     outcomes: list[Any]
     detail: str
@@ -61,24 +71,44 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def transferred(id: str, type: str, decided_at: str, moved: Moved) -> Outcome:
-    """Tell of one applied transfer."""
-    return {
+def moment(timestamp: str) -> datetime:
+    """Read what `timestamp` has written."""
+    return datetime.fromisoformat(timestamp)
+
+
+def transferred(id: str, type: str, decided_at: str, moved: Moved, hold: HoldState | None = None) -> Outcome:
+    """Tell of one applied transfer, and of the hold that it has captured."""
+    outcome: Outcome = {
         "id": id,
         "type": type,
         "status": Status.APPLIED.value,
         "decided_at": decided_at,
         "sequence": moved.sequence,
         "amount": moved.amount,
-        "transfers": [
-            {
-                "id": moved.id,
-                "source_id": moved.source_id,
-                "destination_id": moved.destination_id,
-                "amount": moved.amount,
-            }
-        ],
-        "balances": {moved.source_id: moved.source, moved.destination_id: moved.destination},
+        "transfers": [_transfer(moved)],
+    }
+    if hold is not None:
+        outcome["hold"] = hold
+    outcome["balances"] = {moved.source_id: moved.source, moved.destination_id: moved.destination}
+    return outcome
+
+
+def transferred_all(id: str, type: str, decided_at: str, moved: Sequence[Moved], amount: int | None) -> Outcome:
+    """Tell of several applied transfers of one command; `amount` is all of them together, if they share a currency."""
+    balances: dict[str, Balance] = {}
+    for one in moved:
+        balances |= {one.source_id: one.source, one.destination_id: one.destination}
+    whole: dict[str, Any] = {} if amount is None else {"amount": amount}
+    transfers = {"transfers": [_transfer(one) for one in moved], "balances": balances}
+    return decided(id, type, Status.APPLIED.value, decided_at, whole | transfers)
+
+
+def _transfer(moved: Moved) -> dict[str, Any]:
+    return {
+        "id": moved.id,
+        "source_id": moved.source_id,
+        "destination_id": moved.destination_id,
+        "amount": moved.amount,
     }
 
 
@@ -88,6 +118,11 @@ def decided(id: str, type: str, status: str, decided_at: str, answer: dict[str, 
     if answer:
         outcome.update(answer)  # type: ignore[typeddict-item]
     return outcome
+
+
+def refused(command: Command, status: Status, decided_at: str) -> Outcome:
+    """Tell of a refusal."""
+    return decided(command.id, command.type, status.value, decided_at)
 
 
 def id_reused(command: Command | Batch, field: str, first_decided_at: str) -> Outcome:

@@ -19,11 +19,23 @@ class Status(StrEnum):
     LEDGER_EXISTS = "ledger_exists", 409
     LEDGER_NOT_FOUND = "ledger_not_found", 404
     ACCOUNT_EXISTS = "account_exists", 409
+    ACCOUNT_NOT_FOUND = "account_not_found", 404
     SOURCE_NOT_FOUND = "source_not_found", 404
     DESTINATION_NOT_FOUND = "destination_not_found", 404
     LEDGERS_MUST_MATCH = "ledgers_must_match", 422
+    LEDGERS_MUST_DIFFER = "ledgers_must_differ", 422
+    TRANSFER_NOT_FOUND = "transfer_not_found", 404
+    EXCEEDS_ORIGINAL = "exceeds_original", 422
+    HOLD_NOT_FOUND = "hold_not_found", 404
+    NOT_A_HOLD = "not_a_hold", 422
+    EXCEEDS_HOLD = "exceeds_hold", 422
+    ALREADY_CAPTURED = "already_captured", 409
+    ALREADY_VOIDED = "already_voided", 409
+    HOLD_EXPIRED = "hold_expired", 409
     ACCOUNT_FROZEN = "account_frozen", 409
     ACCOUNT_CLOSED = "account_closed", 409
+    PENDING_NOT_ZERO = "pending_not_zero", 409
+    BALANCE_NOT_ZERO = "balance_not_zero", 409
     OVERFLOW = "overflow", 422
     INSUFFICIENT_FUNDS = "insufficient_funds", 422
     LIMIT_EXCEEDED = "limit_exceeded", 422
@@ -36,3 +48,7 @@ class Status(StrEnum):
         status._value_ = value
         status.http = http
         return status
+
+
+PRECEDENCE = list(Status)
+"""The order that decides between several that hold."""

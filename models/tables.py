@@ -59,6 +59,9 @@ class Transfer(SQLModel, table=True):
         Index("transfers_id", "id", unique=True),
         Index("transfers_source", "source_id", "source_version", unique=True),
         Index("transfers_destination", "destination_id", "destination_version", unique=True),
+        Index("transfers_hold", "hold_id", postgresql_where=text("hold_id IS NOT NULL")),
+        Index("transfers_reverses", "reverses", postgresql_where=text("reverses IS NOT NULL")),
+        Index("transfers_command", "command_id", postgresql_where=text("command_id IS NOT NULL")),
         {"schema": SCHEMA},
     )
 
@@ -78,6 +81,50 @@ class Transfer(SQLModel, table=True):
     effective_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     kind: str | None = Field(default=None, sa_type=Text)
     attributes: dict[str, Any] | None = Field(default=None, sa_column=Column("metadata", JSONB))
+    hold_id: UUID | None = None
+    reverses: UUID | None = None
+    command_id: UUID | None = None
+
+
+class Hold(SQLModel, table=True):
+    """Money reserved and not yet moved. Ends once: captured, voided or expired."""
+
+    __tablename__ = "holds"
+    __table_args__ = (
+        Index("holds_source", "source_id", "expires_at", postgresql_where=text("state = 'pending'")),
+        Index("holds_destination", "destination_id", "expires_at", postgresql_where=text("state = 'pending'")),
+        Index("holds_expiry", "expires_at", postgresql_where=text("state = 'pending'")),
+        {"schema": SCHEMA},
+    )
+
+    id: UUID = Field(primary_key=True)
+    ledger: int = Field(foreign_key=f"{SCHEMA}.ledgers.number")
+    source_id: UUID = Field(foreign_key=f"{SCHEMA}.accounts.id")
+    destination_id: UUID = Field(foreign_key=f"{SCHEMA}.accounts.id")
+    amount: int = Field(sa_type=BigInteger)
+    remaining: int = Field(sa_type=BigInteger)
+    captured: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    state: str = Field(sa_type=Text)
+    expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    created_at: datetime = Field(sa_type=DateTime(timezone=True))
+    ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    kind: str | None = Field(default=None, sa_type=Text)
+    effective_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    attributes: dict[str, Any] | None = Field(default=None, sa_column=Column("metadata", JSONB))
+
+
+class Change(SQLModel, table=True):
+    """Which command changed which row, from what to what. Immutable."""
+
+    __tablename__ = "changes"
+    __table_args__ = (Index("changes_command", "command_id"), {"schema": SCHEMA})
+
+    row_id: UUID = Field(primary_key=True)
+    command_id: UUID = Field(primary_key=True)
+    changed_at: datetime = Field(sa_type=DateTime(timezone=True))
+    table_name: str = Field(sa_type=Text)
+    before: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
+    after: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
 
 
 class Decided(SQLModel, table=True):

@@ -1,6 +1,7 @@
 """The commands that read the books: `account`, `statement`, `trace` and `verify`."""
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -16,7 +17,7 @@ from worker.reading import accounts
 from worker.reading.reader import reader
 from worker.reading.statement import Entry, Statement, pages
 from worker.reading.statement import statement as statement_of
-from worker.reading.trace import Trace, Transfer
+from worker.reading.trace import Hold, Trace, Transfer
 from worker.reading.trace import trace as trace_of
 from worker.reading.verify import Verdict
 from worker.reading.verify import verify as verify_books
@@ -133,6 +134,7 @@ def traced_as_text(traced: Trace) -> RenderableType:
         told += [members] if members.row_count else []
     elif traced.transfers:
         told.append(f"no command {traced.id} was decided")
+    told += [_held(hold) for hold in traced.holds]
     told += [part for transfer in traced.transfers for part in _moved(transfer)]
     for letter in traced.letters:
         told.append(f"dead letter {letter.id}: {letter.reason}: {plain(letter.detail)}")
@@ -154,7 +156,26 @@ def _moved(transfer: Transfer) -> list[RenderableType]:
     for side in transfer.entries:
         money = (written(it, transfer.currency, transfer.scale) for it in (side.change, side.balance, side.available))
         laid.add_row(side.account_id, str(side.version), *money)
-    return [f"transfer {transfer.id}: {amount}{kind}, number {transfer.sequence} of ledger {transfer.ledger}", laid]
+    title = f"transfer {transfer.id}: {amount}{kind}, number {transfer.sequence} of ledger {transfer.ledger}"
+    links = [f"  {what} {id}" for what, id in _links(transfer)]
+    return [title, *links, laid]
+
+
+def _links(transfer: Transfer) -> Iterator[tuple[str, str]]:
+    """Name what a transfer belongs to, in a word and an id each."""
+    linked = {
+        "one of those of command": transfer.command_id,
+        "captures hold": transfer.hold_id,
+        "reverses transfer": transfer.reverses,
+    }
+    yield from ((what, id) for what, id in linked.items() if id)
+    yield from (("is reversed by transfer", id) for id in transfer.reversed_by)
+
+
+def _held(hold: Hold) -> str:
+    amount, remaining = (written(it, hold.currency, hold.scale) for it in (hold.amount, hold.remaining))
+    until = f", until {timestamp(hold.expires_at)}" if hold.expires_at and not hold.ended_at else ""
+    return f"hold {hold.id}: {amount} from {hold.source_id}, {hold.state}, {remaining} reserved{until}"
 
 
 def _entries(page: list[Entry], stated: Statement) -> RenderableType:

@@ -26,6 +26,9 @@ def send(
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines, one command each; - is standard input.")],
     wait: Annotated[bool, typer.Option("--wait", help="Print each outcome, in the file's order.")] = False,
     ordered: Annotated[bool, typer.Option("--ordered", help="Decide each line before the next one.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask for the outcomes it would have now; nothing is stored.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=0.0, metavar="SECONDS", help="Give up when nothing was answered for so long.")
     ] = DEFAULT_TIMEOUT_S,
@@ -34,7 +37,7 @@ def send(
     """Put the commands of a file into the queue. Nothing is checked here: the worker does that."""
     where = urls(Settings())
     with _opened(file) as descriptor, Publisher(where.broker_url) as publisher, progress() as bar:
-        reader = Reader(descriptor)
+        reader = Reader(descriptor, dry_run=dry_run)
         task = bar.add_task("sending", total=_size(descriptor))
         if not wait and not ordered:
             for _ in send_lines(reader, publisher):

@@ -4,7 +4,7 @@ A group equals its commands one by one: what an item finds decided by an earlier
 exactly what it would have found in the inbox had that item come in a group of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from models import outcomes
@@ -80,8 +80,18 @@ class Desk:
         answered = self._answered(member)
         if answered is not None:
             return answered
+        if member.dry_run:
+            return self._tried(lambda: self._work.decide(member, self._decided_at))
         outcome = self._work.decide(member, self._decided_at)
         self._known[member.id] = self.fresh[member.id] = Known(outcome, member)
+        return outcome
+
+    def _tried(self, decide: Callable[[], Outcome]) -> Outcome:
+        """Decide without a trace: whatever it does is taken back, in the families and here."""
+        mark, known, fresh, letters = self._work.mark(), dict(self._known), dict(self.fresh), list(self.letters)
+        outcome = decide()
+        self._work.undo(mark)
+        self._known, self.fresh, self.letters = known, fresh, letters
         return outcome
 
     def _answered(self, command: Command | Batch) -> Outcome | None:
@@ -92,6 +102,9 @@ class Desk:
         answered = self._answered(batch)
         if answered is not None:
             return answered
+        return self._tried(lambda: self._new_batch(batch)) if batch.dry_run else self._new_batch(batch)
+
+    def _new_batch(self, batch: Batch) -> Outcome:
         # The batch's id is taken before its members look: none of them can have it.
         placeholder = outcomes.decided(batch.id, batch.type, Status.APPLIED.value, self._decided_at)
         self._known[batch.id] = Known(placeholder, batch)
@@ -122,7 +135,8 @@ class Desk:
         self._work.undo(mark)
         refused = len(verdicts) - 1
         for member in members[:refused]:
-            del self._known[member.id], self.fresh[member.id]
+            if not (isinstance(member, Command) and member.dry_run):
+                del self._known[member.id], self.fresh[member.id]
         return [
             verdicts[refused] if place == refused else self._chain_failed(member)
             for place, member in enumerate(members)

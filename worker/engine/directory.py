@@ -1,4 +1,4 @@
-"""Which ledgers an item works on: known before its transaction begins, because an account never changes ledger."""
+"""Which ledgers an item works on: known before its transaction begins, because nothing ever changes its ledger."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -15,27 +15,33 @@ from worker.postgres.engines import array
 Connect: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 
 _MAX_CACHED = 200_000
-"""Accounts remembered, about 40 MB; past that the memory begins anew, which costs one query a group."""
+"""Ids remembered, about 40 MB; past that the memory begins anew, which costs one query a group."""
 
-_FIND = text(
-    """
-    SELECT account.id::text, ledger.name
-    FROM equipoise.accounts account JOIN equipoise.ledgers ledger ON ledger.number = account.ledger
-    WHERE account.id = ANY (cast(:ids AS uuid[]))
-    """
-)
+Name = tuple[str, str]
+"""A table and an id in it: an account may have the id of a transfer."""
+
+_FIND = {
+    table: text(
+        f"""
+        SELECT named.id::text, ledger.name
+        FROM equipoise.{table} named JOIN equipoise.ledgers ledger ON ledger.number = named.ledger
+        WHERE named.id = ANY (cast(:ids AS uuid[]))
+        """  # noqa: S608  # our own tables
+    )
+    for table in ("accounts", "holds", "transfers")
+}
 
 
 class Directory:
-    """Remembers the ledger of each account that it was ever asked for."""
+    """Remembers the ledger of each account, hold and transfer that it was ever asked for."""
 
     def __init__(self) -> None:
-        self._ledger_of: dict[str, str] = {}
+        self._ledger_of: dict[Name, str] = {}
 
     def ledgers(self, items: Sequence[Item], connect: Connect) -> list[frozenset[str]]:
-        """Name the ledgers of each item, in the items' order. Accounts that are nowhere add none.
+        """Name the ledgers of each item, in the items' order. What is nowhere adds none.
 
-        `connect` opens a connection outside a transaction; it is called only if an account is not remembered.
+        `connect` opens a connection outside a transaction; it is called only if something is not remembered.
         """
         named, unknown = self._recall(items)
         if unknown:
@@ -44,24 +50,27 @@ class Directory:
             named, _ = self._recall(items)
         return named
 
-    def _recall(self, items: Sequence[Item]) -> tuple[list[frozenset[str]], set[str]]:
-        """Give the ledgers of each item as far as they are remembered, and the accounts that are not."""
+    def _recall(self, items: Sequence[Item]) -> tuple[list[frozenset[str]], set[Name]]:
+        """Give the ledgers of each item as far as they are remembered, and the names that are not."""
         ledger_of = self._ledger_of
-        named: list[frozenset[str]] = []
-        unknown: set[str] = set()
+        told: list[frozenset[str]] = []
+        unknown: set[Name] = set()
         for item in items:
             commands = commands_of(item)
-            accounts = accounts_of(commands)
-            known = accounts & ledger_of.keys()
-            unknown |= accounts - known
-            named.append(frozenset(ledgers_of(commands).union(ledger_of[account] for account in known)))
-        return named, unknown
+            names = names_of(commands)
+            known = names & ledger_of.keys()
+            unknown |= names - known
+            told.append(frozenset(ledgers_of(commands).union(ledger_of[name] for name in known)))
+        return told, unknown
 
-    def _learn(self, connection: Connection, accounts: set[str]) -> None:
-        if len(self._ledger_of) + len(accounts) > _MAX_CACHED:
+    def _learn(self, connection: Connection, names: set[Name]) -> None:
+        if len(self._ledger_of) + len(names) > _MAX_CACHED:
             self._ledger_of.clear()
-        for id, name in connection.execute(_FIND, {"ids": array(accounts)}):
-            self._ledger_of[id] = name
+        for table, find in _FIND.items():
+            ids = [id for named, id in names if named == table]
+            if ids:
+                for id, ledger in connection.execute(find, {"ids": array(ids)}):
+                    self._ledger_of[table, id] = ledger
 
 
 def commands_of(item: Item) -> list[Command]:
@@ -73,11 +82,30 @@ def commands_of(item: Item) -> list[Command]:
     return [item]
 
 
-def accounts_of(commands: Iterable[Command]) -> set[str]:
-    """Name the accounts that deciding these commands needs."""
-    return set(chain.from_iterable([command.accounts() for command in commands]))
+def names_of(commands: Iterable[Command]) -> set[Name]:
+    """Name all that deciding these commands needs, but for ledgers."""
+    return (
+        {("accounts", id) for id in accounts_of(commands)}
+        | {("holds", id) for id in holds_of(commands)}
+        | {("transfers", id) for id in transfers_of(commands)}
+    )
 
 
 def ledgers_of(commands: Iterable[Command]) -> set[str]:
     """Name the ledgers that these commands themselves name."""
     return set(chain.from_iterable([command.ledgers() for command in commands]))
+
+
+def accounts_of(commands: Iterable[Command]) -> set[str]:
+    """Name the accounts that deciding these commands needs."""
+    return set(chain.from_iterable([command.accounts() for command in commands]))
+
+
+def holds_of(commands: Iterable[Command]) -> set[str]:
+    """Name the holds that they need."""
+    return set(chain.from_iterable([command.holds() for command in commands]))
+
+
+def transfers_of(commands: Iterable[Command]) -> set[str]:
+    """Name the earlier transfers that they need."""
+    return set(chain.from_iterable([command.transfers() for command in commands]))

@@ -34,8 +34,8 @@ class State(Protocol):
 class Family(Protocol):
     """How one family's commands become rows.
 
-    `load` and `write` may be called more than once for a group and touch nothing but the database;
-    `decide` touches nothing but the state. The state that `load` gave comes back to the other two.
+    `load`, `catch_up` and `write` may be called more than once for a group and touch nothing but the database;
+    `decide` touches nothing but the state. The state that `load` gave comes back to the others.
     """
 
     @property
@@ -45,6 +45,10 @@ class Family(Protocol):
 
     def load(self, connection: Connection, commands: Sequence[Any]) -> State:
         """Read, set-based, all that deciding these commands needs."""
+        ...
+
+    def catch_up(self, connection: Connection, state: Any, now: datetime) -> None:
+        """Do to the state what time alone has done since it was written; part of no command."""
         ...
 
     def decide(self, command: Any, state: Any, decided_at: str) -> Outcome:

@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from models import outcomes
-from models.commands import Batch, Command
+from models.commands import Batch, Command, Member, PostTransfer
 from models.content import content_of
 from models.outcomes import Moved, Outcome
 from models.statuses import Status
@@ -32,7 +32,7 @@ class Known(NamedTuple):
 _ENVELOPE = ("id", "type", "status", "decided_at")
 
 _LITERAL = {Status.MALFORMED.value, Status.ID_REUSED.value, Status.CHAIN_FAILED.value}
-"""Outcomes that no row holds: a batch's row keeps them itself."""
+"""Outcomes that no row holds: a batch's row keeps them itself, and those of its dry members."""
 
 _FIND = text(
     """
@@ -89,24 +89,29 @@ def _row(decided: Known) -> tuple[str | None, ...]:
 
 def _answer(command: Command | Batch, outcome: Outcome) -> Mapping[str, Any] | None:
     """Say what of an outcome must be written: nothing beyond the envelope where its transfer tells the rest."""
-    if "transfers" in outcome and outcome["transfers"][0]["id"] == command.id:
+    if isinstance(command, PostTransfer) and "transfers" in outcome:
         return None
     if isinstance(command, Batch):
-        return {"outcomes": _layout(outcome["outcomes"])}
+        return {"outcomes": _layout(outcome["outcomes"], command.commands)}
     return {name: value for name, value in outcome.items() if name not in _ENVELOPE} or None
 
 
 def _is_in_its_transfer(command: Command | Batch, outcome: Outcome) -> bool:
     """Whether the transfer's row tells the whole content: not where less was moved than was named."""
-    return "transfers" in outcome and not getattr(command, "up_to", False)
+    return "transfers" in outcome and isinstance(command, PostTransfer) and not command.up_to
 
 
-def _layout(nested: Sequence[Outcome | list[Outcome]]) -> list[Any]:
+def _layout(nested: Sequence[Outcome | list[Outcome]], members: Sequence[Member | tuple[Member, ...]]) -> list[Any]:
     """Say how a batch's row remembers its members: by id where a row has the outcome, else the outcome itself."""
-    return [
-        _layout(entry) if isinstance(entry, list) else entry if entry["status"] in _LITERAL else entry["id"]
-        for entry in nested
-    ]
+    layout: list[Any] = []
+    for entry, member in zip(nested, members, strict=True):
+        if isinstance(entry, list):
+            assert isinstance(member, tuple)
+            layout.append(_layout(entry, member))
+        else:
+            literal = entry["status"] in _LITERAL or (isinstance(member, Command) and member.dry_run)
+            layout.append(entry if literal else entry["id"])
+    return layout
 
 
 def _content(row: Row[Any]) -> Mapping[str, Any]:

@@ -168,13 +168,16 @@ class Settlement:
         self, connection: Connection, items: Sequence[Item], known: dict[str, Known], undecided: Sequence[Command]
     ) -> list[Outcome]:
         work = _Work.load(connection, self._family_of, undecided)
-        decided_at = timestamp(max(filter(None, (self._clock(connection), work.latest))))
+        now = max(filter(None, (self._clock(connection), work.latest)))
+        work.catch_up(connection, now)
+        decided_at = timestamp(now)
         desk = Desk(known, work, decided_at)
         outcomes = [desk.decide(item) for item in items]
         self._decided = desk.fresh
         crash.reached("decided")
-        work.write(connection, decided_at)
-        inbox.store(connection, desk.fresh.values())
+        if desk.fresh:
+            work.write(connection, decided_at)
+            inbox.store(connection, desk.fresh.values())
         dead_letters.store(connection, desk.letters)
         return outcomes
 
@@ -202,6 +205,10 @@ class _Work:
     @property
     def latest(self) -> datetime | None:
         return max((state.latest for state in self._states.values() if state.latest), default=None)
+
+    def catch_up(self, connection: Connection, now: datetime) -> None:
+        for family, state in self._states.items():
+            family.catch_up(connection, state, now)
 
     def decide(self, command: Command, decided_at: str) -> Outcome:
         family = self._family_of[type(command)]

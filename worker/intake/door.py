@@ -15,9 +15,10 @@ import orjson
 from pydantic import ValidationError
 
 from models import contract
-from models.commands import COMMANDS, Batch, Command, Member, is_id
+from models.commands import COMMANDS, Batch, Command, Member, PostTransfer
 from models.content import content_of
 from models.dead_letters import DeadLetter, Reason
+from models.fields import is_id
 from worker.engine.decide import Item
 from worker.intake.decoder import Unreadable, decode, depth, first_flaw
 from worker.intake.spans import Sent, value_end
@@ -182,9 +183,12 @@ def _batch(payload: Mapping[str, Any], delivery: Delivery, suspicious: bool) -> 
     own = {name: value for name, value in payload.items() if name != "commands"}
     _bound(own)
     _refuse_flaws(own)
-    unknown = own.keys() - {"id", "type"}
+    unknown = own.keys() - {"id", "type", "dry_run"}
     if unknown:
         raise Malformed(f"{min(unknown)}: unknown field")
+    dry_run = payload.get("dry_run", False)
+    if not isinstance(dry_run, bool):
+        raise Malformed("dry_run: true or false")
     id = payload.get("id")
     if not isinstance(id, str) or _command_id(payload) is None:
         raise Malformed(f"id: {_ID_FAULT}")
@@ -198,7 +202,8 @@ def _batch(payload: Mapping[str, Any], delivery: Delivery, suspicious: bool) -> 
         _entry(entry, delivery, sent, str(place), suspicious) for place, entry in enumerate(entries)
     )
     members = tuple(member for entry in commands for member in (entry if isinstance(entry, tuple) else (entry,)))
-    return Batch(id, commands, members, _digest(entries, commands), partial(_digest_with, delivery))
+    digest_with = partial(_digest_with, delivery)
+    return Batch(id, commands, members, _digest(entries, commands), digest_with, dry_run=dry_run)
 
 
 def _entry(entry: Any, delivery: Delivery, sent: Sent, place: str, suspicious: bool) -> Member | tuple[Member, ...]:
@@ -218,11 +223,16 @@ def _member(payload: Any, delivery: Delivery, sent: Sent, place: str, suspicious
             raise Malformed("type: batches do not nest")
         if not isinstance(type_, str) or type_ not in COMMANDS:
             raise Malformed(_unknown_type(payload, COMMANDS))
-        if (suspicious or payload.get("metadata")) and len(sent.member(place)) > contract.MAX_COMMAND_BYTES:
+        if (suspicious or _may_be_long(payload, type_)) and len(sent.member(place)) > contract.MAX_COMMAND_BYTES:
             raise Malformed(f"more than {contract.MAX_COMMAND_BYTES} bytes")
         return _command(payload, type_, suspicious)
     except Malformed as error:
         return dead_letter(delivery, Reason.MALFORMED, str(error), payload, place, sent.member(place))
+
+
+def _may_be_long(payload: Mapping[str, Any], type_: str) -> bool:
+    """Whether a command's size must be measured: a plain transfer's fields are all short but one."""
+    return type_ != PostTransfer.type_name() or bool(payload.get("metadata"))
 
 
 def _unknown_type(payload: Mapping[str, Any], known: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from models.commands import is_id
+from models.fields import is_id
 from worker.postgres.engines import array
 
 _FIND = text(

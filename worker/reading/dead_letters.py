@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from models.commands import is_id
+from models.fields import is_id
 from models.outcomes import timestamp
 
 LETTERS_AT_ONCE = 500

@@ -4,14 +4,14 @@ The outcome is rebuilt as a redelivery would get it, by the same function. Nothi
 the inbox, transfers and dead letters all hold the command's id.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
 
-from models.commands import is_id
+from models.fields import is_id
 from models.outcomes import Outcome, timestamp
 from worker.engine import inbox
 from worker.postgres.engines import array
@@ -24,10 +24,23 @@ _TRANSFERS = text(
            t.destination_id::text, t.amount, t.kind, t.effective_at, t.metadata, t.created_at,
            t.source_version, t.source_balance, t.source_balance - coalesce(t.source_pending, 0) AS source_available,
            t.destination_version, t.destination_balance,
-           t.destination_balance - coalesce(t.destination_pending, 0) AS destination_available
+           t.destination_balance - coalesce(t.destination_pending, 0) AS destination_available,
+           t.command_id::text, t.hold_id::text, t.reverses::text, ARRAY (
+               SELECT back.id::text FROM equipoise.transfers back WHERE back.reverses = t.id ORDER BY back.sequence
+           ) AS reversed_by
     FROM equipoise.transfers t JOIN equipoise.ledgers ledger ON ledger.number = t.ledger
-    WHERE t.id = ANY (cast(:ids AS uuid[]))
+    WHERE t.id = ANY (cast(:ids AS uuid[])) OR t.hold_id = ANY (cast(:ids AS uuid[]))
+       OR t.command_id = ANY (cast(:ids AS uuid[]))
     ORDER BY t.ledger, t.sequence
+    """
+)
+_HOLDS = text(
+    """
+    SELECT hold.id::text, ledger.name AS ledger, ledger.currency, ledger.scale, source_id::text, destination_id::text,
+           amount, remaining, captured, state, expires_at, hold.created_at, ended_at
+    FROM equipoise.holds hold JOIN equipoise.ledgers ledger ON ledger.number = hold.ledger
+    WHERE hold.id = ANY (cast(:ids AS uuid[]))
+    ORDER BY hold.created_at, hold.id
     """
 )
 
@@ -59,6 +72,11 @@ class Transfer:
     effective_at: datetime | None
     metadata: Mapping[str, Any] | None
     entries: tuple[Side, Side]
+    command_id: str | None = None
+    """The command, where that has made several transfers."""
+    hold_id: str | None = None
+    reverses: str | None = None
+    reversed_by: Sequence[str] = ()
 
     def as_json(self) -> dict[str, object]:
         """Give it for programs; what was not said of it is left out."""
@@ -77,7 +95,38 @@ class Transfer:
             "metadata": self.metadata,
         }
         told |= {name: value for name, value in said.items() if value is not None}
-        return told | {"entries": [_side_json(side) for side in self.entries]}
+        told["entries"] = [_side_json(side) for side in self.entries]
+        linked = {
+            "command_id": self.command_id,
+            "hold_id": self.hold_id,
+            "reverses": self.reverses,
+            "reversed_by": self.reversed_by,
+        }
+        return told | {name: value for name, value in linked.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Money that is, or was, reserved."""
+
+    id: str
+    ledger: str
+    currency: str
+    scale: int
+    source_id: str
+    destination_id: str
+    amount: int
+    remaining: int
+    captured: int
+    state: str
+    expires_at: datetime | None
+    created_at: datetime
+    ended_at: datetime | None
+
+    def as_json(self) -> dict[str, object]:
+        """Give it for programs."""
+        moments = {name: getattr(self, name) for name in ("expires_at", "created_at", "ended_at")}
+        return asdict(self) | {name: moment and timestamp(moment) for name, moment in moments.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +138,12 @@ class Trace:
     content: Mapping[str, Any] | None
     transfers: list[Transfer] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
 
     @property
     def found(self) -> bool:
         """Whether anything is known of it."""
-        return self.outcome is not None or bool(self.transfers or self.letters)
+        return self.outcome is not None or bool(self.transfers or self.letters or self.holds)
 
     def members(self) -> Iterator[tuple[str, Outcome]]:
         """Give a batch's members with their places (`3`, or `3.1` in a chain), in decision order."""
@@ -112,6 +162,7 @@ class Trace:
             "content": self.content,
             "transfers": [transfer.as_json() for transfer in self.transfers],
             "dead_letters": [letter.as_json() for letter in self.letters],
+            "holds": [hold.as_json() for hold in self.holds],
         }
 
 
@@ -123,6 +174,8 @@ def trace(connection: Connection, id: str) -> Trace:
     told = Trace(id, known.outcome if known else None, known.content() if known else None)
     moved = {id} | _transfer_ids(told.outcome) | {one for _, member in told.members() for one in _transfer_ids(member)}
     told.transfers.extend(_transfer(row) for row in connection.execute(_TRANSFERS, {"ids": array(moved)}))
+    held = {id} | {transfer.hold_id for transfer in told.transfers if transfer.hold_id}
+    told.holds.extend(Hold(*row) for row in connection.execute(_HOLDS, {"ids": array(held)}))
     told.letters.extend(dead_letters.of_command(connection, id))
     return told
 
@@ -153,6 +206,10 @@ def _transfer(row: Any) -> Transfer:
         effective_at=row.effective_at,
         metadata=row.metadata,
         entries=(source, destination),
+        command_id=row.command_id,
+        hold_id=row.hold_id,
+        reverses=row.reverses,
+        reversed_by=row.reversed_by,
     )
 
 

@@ -8,7 +8,8 @@ transfers. What is proved:
   ones included; its times never go back
 - an account's versions are 1 to n without a gap, each entry's balance is the one before plus the change, and the
   account's own counters and version are what its entries add up to; limits hold; a ledger's balances add up to zero
-- every applied `transfers.post` has its transfer, every transfer and account the command that made it, with its time
+- every applied command that moves money has its transfers, every transfer and account its command, with its time
+- what is pending is what holds reserve, a hold's captures are its transfers, and no transfer was reversed beyond itself
 
 What nothing else depends on cannot be missed: a refusal that was removed, a fact beside the money that was changed.
 """
@@ -47,6 +48,9 @@ class Kind(StrEnum):
     LEDGER_NOT_ZERO = "ledger_not_zero"
     TRANSFER_MISSING = "transfer_missing"
     COMMAND_MISSING = "command_missing"
+    ACCOUNT_PENDING = "account_pending"
+    HOLD_CAPTURED = "hold_captured"
+    REVERSED_TOO_MUCH = "reversed_too_much"
     TIME_DIFFERS = "time_differs"
 
 
@@ -113,17 +117,49 @@ _ACCOUNTS = """
 """
 _TRANSFER_MISSING = """
     SELECT id::text FROM equipoise.inbox command
-    WHERE type = 'transfers.post' AND status = 'applied'
-      AND NOT EXISTS (SELECT FROM equipoise.transfers transfer WHERE transfer.id = command.id)
+    WHERE status = 'applied' AND (
+        type IN ('transfers.post', 'transfers.capture', 'transfers.reverse')
+        AND NOT EXISTS (SELECT FROM equipoise.transfers transfer WHERE transfer.id = command.id)
+        OR type IN ('transfers.split', 'transfers.exchange')
+        AND NOT EXISTS (SELECT FROM equipoise.transfers transfer WHERE transfer.command_id = command.id)
+        OR type = 'transfers.hold'
+        AND NOT EXISTS (SELECT FROM equipoise.holds hold WHERE hold.id = command.id)
+    )
     ORDER BY decided_at, id LIMIT 1
 """
 _COMMAND_MISSING = """
     SELECT id::text FROM equipoise.transfers transfer
     WHERE NOT EXISTS (
         SELECT FROM equipoise.inbox command
-        WHERE command.id = transfer.id AND command.type = 'transfers.post' AND command.status = 'applied'
+        WHERE command.id = coalesce(transfer.command_id, transfer.id) AND command.status = 'applied'
+          AND (command.type LIKE 'transfers.%' OR command.type = 'accounts.close')
     )
     ORDER BY ledger, sequence LIMIT 1
+"""
+_ACCOUNT_PENDING = """
+    SELECT account.id::text, debits_pending, credits_pending, coalesce(debits, 0), coalesce(credits, 0)
+    FROM equipoise.accounts account
+    LEFT JOIN (
+        SELECT source_id, sum(remaining) AS debits FROM equipoise.holds GROUP BY source_id
+    ) reserved ON reserved.source_id = account.id
+    LEFT JOIN (
+        SELECT destination_id, sum(remaining) AS credits FROM equipoise.holds GROUP BY destination_id
+    ) expected ON expected.destination_id = account.id
+    WHERE (debits_pending, credits_pending) <> (coalesce(debits, 0), coalesce(credits, 0))
+    ORDER BY account.id LIMIT 1
+"""
+_HOLD_CAPTURED = """
+    SELECT hold.id::text, captured, coalesce(sum(transfer.amount), 0) AS moved
+    FROM equipoise.holds hold LEFT JOIN equipoise.transfers transfer ON transfer.hold_id = hold.id
+    GROUP BY hold.id HAVING captured <> coalesce(sum(transfer.amount), 0)
+    ORDER BY hold.id LIMIT 1
+"""
+_REVERSED_TOO_MUCH = """
+    SELECT original.id::text, original.amount, sum(back.amount) AS moved_back
+    FROM equipoise.transfers back LEFT JOIN equipoise.transfers original ON original.id = back.reverses
+    WHERE back.reverses IS NOT NULL
+    GROUP BY back.reverses, original.id, original.amount HAVING (sum(back.amount) <= original.amount) IS NOT TRUE
+    ORDER BY back.reverses LIMIT 1
 """
 _ACCOUNT_NOT_OPENED = """
     SELECT id::text FROM equipoise.accounts account
@@ -136,7 +172,8 @@ _ACCOUNT_NOT_OPENED = """
 """
 _TIME_DIFFERS = """
     SELECT transfer.id::text, transfer.created_at, command.decided_at
-    FROM equipoise.transfers transfer JOIN equipoise.inbox command ON command.id = transfer.id
+    FROM equipoise.transfers transfer
+    JOIN equipoise.inbox command ON command.id = coalesce(transfer.command_id, transfer.id)
     WHERE transfer.created_at <> command.decided_at
     ORDER BY ledger, sequence LIMIT 1
 """
@@ -182,6 +219,7 @@ class _Proof:
         self._strays("transfer", transfers.rest())
         self._strays("account", accounts.rest())
         self._prove_commands()
+        self._prove_holds_and_reversals()
         self.progress(self.transfers, total)
 
     def _rows(self, statement: str) -> Iterable[Row[Any]]:
@@ -274,6 +312,16 @@ class _Proof:
             self._fault(Kind.COMMAND_MISSING, f"account {id}", "no applied command has opened it")
         for id, created_at, decided_at in self.connection.execute(text(_TIME_DIFFERS)):
             self._fault(Kind.TIME_DIFFERS, f"transfer {id}", f"is of {created_at}, and was decided at {decided_at}")
+
+    def _prove_holds_and_reversals(self) -> None:
+        for id, *pending, debits, credits_ in self.connection.execute(text(_ACCOUNT_PENDING)):
+            detail = f"pending are {tuple(pending)}, and its holds add up to {(int(debits), int(credits_))}"
+            self._fault(Kind.ACCOUNT_PENDING, f"account {id}", detail)
+        for id, captured, moved in self.connection.execute(text(_HOLD_CAPTURED)):
+            detail = f"counts {captured} as captured, and its transfers add up to {int(moved)}"
+            self._fault(Kind.HOLD_CAPTURED, f"hold {id}", detail)
+        for id, amount, back in self.connection.execute(text(_REVERSED_TOO_MUCH)):
+            self._fault(Kind.REVERSED_TOO_MUCH, f"transfer {id}", f"moved {amount}, and {int(back)} were moved back")
 
 
 class _ByLedger:

@@ -9,13 +9,14 @@ import json
 import os
 import select
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
 
-from models.commands import COMMANDS, is_id
+from models.commands import COMMANDS
 from models.contract import MAX_COMMAND_BYTES
+from models.fields import is_id
 
 BATCH: Final = "batch"
 UNREADABLE: Final = "commands.unreadable"
@@ -52,6 +53,13 @@ class Line:
             return False
         return self.content.count(b"[") + self.content.count(b"{") <= _MAX_BRACKETS
 
+    def as_dry_run(self) -> "Line":
+        """Ask for the outcome and nothing else: `dry_run` goes before the line's own bytes, which stay as they are."""
+        if self.task == UNREADABLE:
+            return self
+        before, brace, fields = self.content.partition(b"{")
+        return replace(self, content=before + brace + b'"dry_run":true,' + fields)
+
 
 def look(number: int, content: bytes) -> Line:
     """Find the task and the id of a line."""
@@ -84,8 +92,9 @@ def _read(content: bytes) -> tuple[bool, Any]:
 class Reader:
     """Reads lines from a file descriptor, giving what is there without waiting for more."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, dry_run: bool = False) -> None:
         self.bytes_read = 0
+        self._dry_run = dry_run
         self.at_end = False
         self._descriptor = descriptor
         self._number = 0
@@ -121,4 +130,5 @@ class Reader:
         for content in contents:
             self._number += 1
             if content.strip():
-                yield look(self._number, content)
+                line = look(self._number, content)
+                yield line.as_dry_run() if self._dry_run else line
