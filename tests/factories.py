@@ -1,15 +1,17 @@
 """Commands and books for tests: ids, a ledger with accounts, money in them. Everything is sent through `settle`."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import orjson
 
-from models.commands import Batch, Command, Member, OpenAccount, OpenLedger, PostTransfer
+from models.commands import Batch, Command, HoldTransfer, Member, OpenAccount, OpenLedger, PostTransfer
 from models.outcomes import Outcome
 from worker.engine.decide import Item
 from worker.intake.door import Delivery, judge
+
+C = TypeVar("C", bound=Command)
 
 Settle = Callable[[Sequence[Item]], list[Outcome]]
 
@@ -19,6 +21,16 @@ def new_id() -> str:
     return str(uuid4())
 
 
+def new(model: type[C], **fields: Any) -> C:
+    """Make a command with an id of its own, unless `fields` has one."""
+    return model(**{"id": new_id()} | fields)
+
+
+def hold(source_id: str, destination_id: str, amount: int, **fields: Any) -> HoldTransfer:
+    """Make a hold with an id of its own, unless `fields` has one."""
+    return new(HoldTransfer, source_id=source_id, destination_id=destination_id, amount=amount, **fields)
+
+
 def post(source_id: str, destination_id: str, amount: int, **fields: Any) -> PostTransfer:
     """Make a transfer with an id of its own, unless `fields` has one."""
     return PostTransfer(
@@ -26,15 +38,15 @@ def post(source_id: str, destination_id: str, amount: int, **fields: Any) -> Pos
     )
 
 
-def batch(*commands: Command | Sequence[Member], id: str | None = None) -> Batch:
+def batch(*commands: Command | Sequence[Member], id: str | None = None, dry_run: bool = False) -> Batch:
     """Make a batch as the door makes it; a sequence among the commands is a chain."""
-    body = [_as_json(entry) for entry in commands]
-    return batch_of(body, id=id)
+    return batch_of([as_json(entry) for entry in commands], id=id, dry_run=dry_run)
 
 
-def batch_of(commands: list[Any], id: str | None = None) -> Batch:
+def batch_of(commands: list[Any], id: str | None = None, *, dry_run: bool = False) -> Batch:
     """Make a batch of commands as they travel, through the door: what is malformed becomes a dead letter in it."""
-    body = orjson.dumps([[], {"id": id or new_id(), "commands": commands}, {}])
+    fields = {"id": id or new_id(), "commands": commands} | ({"dry_run": True} if dry_run else {})
+    body = orjson.dumps([[], fields, {}])
     item = judge(Delivery("batch", new_id(), "commands", body, raw=body)).item
     assert isinstance(item, Batch)
     return item
@@ -58,7 +70,8 @@ def open_books(
     return name, [*accounts, bank]
 
 
-def _as_json(entry: Command | Sequence[Member]) -> Any:
+def as_json(entry: Command | Sequence[Member]) -> Any:
+    """Write a command, or a chain of them, as it travels in a batch."""
     if isinstance(entry, Command):
         return entry.model_dump(mode="json", exclude_unset=True) | {"type": entry.type}
-    return [_as_json(member) for member in entry if isinstance(member, Command)]
+    return [as_json(member) for member in entry if isinstance(member, Command)]

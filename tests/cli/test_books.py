@@ -90,7 +90,7 @@ def test_a_trace_for_programs_is_all_that_is_known(story: Story, equipoise: Equi
     (paid,) = answers(equipoise("trace", "--json", story.paid["id"]))
     (broken,) = answers(equipoise("trace", "--json", story.broken["id"]))
 
-    assert list(paid) == ["id", "outcome", "content", "transfers", "dead_letters"]
+    assert list(paid) == ["id", "outcome", "content", "transfers", "dead_letters", "holds"]
     assert paid["outcome"] == story.told[3]
     assert paid["content"]["amount"] == 1250
     (moved,) = paid["transfers"]

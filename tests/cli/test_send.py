@@ -223,3 +223,15 @@ def test_without_a_worker_waiting_ends(quiet_urls: Urls) -> None:
     assert done.stderr.startswith(b"equipoise: no answer for 0.3 s: line 2 ")
     assert done.stderr.count(b"\n") == 1
     assert len(queued(quiet_urls)) == 1
+
+
+@pytest.mark.parametrize("ordered", [[], ["--ordered"]], ids=["unordered", "ordered"])
+def test_a_dry_run_tells_the_outcomes_and_leaves_nothing(ordered: list[str], equipoise: Equipoise) -> None:
+    first, second = books(equipoise)
+    commands = lines([transfer(first, second, 5), transfer(second, new_id(), 5)])
+
+    tried = answers(equipoise("send", "--wait", "--dry-run", *ordered, "-", stdin=commands))
+    done = answers(equipoise("send", "--wait", *ordered, "-", stdin=commands))
+
+    assert [one["status"] for one in tried] == ["applied", "destination_not_found"]
+    assert without_time(done) == without_time(tried)

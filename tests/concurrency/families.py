@@ -5,6 +5,7 @@ Each reads in `load` and writes in `write`; between the two it calls `loaded`, w
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, text
@@ -61,6 +62,8 @@ class Counter:
         self.loaded()
         return Rows(value)
 
+    def catch_up(self, connection: Connection, state: Rows, now: datetime) -> None: ...
+
     def decide(self, command: Count, state: Rows, decided_at: str) -> Outcome:
         state.value += 1
         return outcomes.decided(command.id, command.type, "applied", decided_at)
@@ -81,6 +84,8 @@ class Doctors:
         on_call = list(rows.scalars())
         self.loaded()
         return Rows({"on_call": on_call, "leaving": []})
+
+    def catch_up(self, connection: Connection, state: Rows, now: datetime) -> None: ...
 
     def decide(self, command: Leave, state: Rows, decided_at: str) -> Outcome:
         if len(state.value["on_call"]) < 2:

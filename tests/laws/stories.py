@@ -12,36 +12,36 @@ import json
 from collections.abc import Sequence
 from random import Random
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4, uuid5
 
 import orjson
 from sqlalchemy import Engine, text
 
 from models.outcomes import Outcome
+from tests.laws.cast import FLOORS, NOTES, Json, command, some
 from tests.model import FIELDS, Model
 from worker.engine.decide import Item
 from worker.intake.door import Delivery, judge
 
-Json = dict[str, Any]
 
-_NOTES: list[Json] = [{}, {"a": 1}, {"a": True}, {"b": [None, "é"], "a": {}}]
-_MOMENTS = ["2026-01-02T03:04:05.600000Z", "0999-12-31T00:00:00.000000Z"]
-_FLOORS = [None, 0, -5, 1]
+def tell(random: Random, *, dry_runs: bool = True) -> list[Json]:
+    """Tell of a few commands, each of which may come again, changed or as it was, alone or in batches and chains.
 
-
-def tell(random: Random) -> list[Json]:
-    """Tell of a few commands, each of which may come again, changed or as it was, alone or in batches and chains."""
-    cast = [_command(random, f"#{place:02}") for place in range(random.randint(3, 20))]
-    fresh = list(cast)
+    Without `dry_runs` no message is one, though a member of a batch may be: what it told is kept with the batch.
+    """
+    cast: list[Json] = []
+    for place in range(random.randint(3, 30)):
+        cast.append(command(random, f"#{place:02}", cast))
+    fresh = cast[::-1]
     told: list[Json] = []
-    for _ in range(random.randint(1, 8)):
+    for _ in range(random.randint(1, 10)):
         if told and random.random() < 0.1:
             told.append(random.choice(told))
         elif random.random() < 0.5:
             told.append(_told(random, cast, fresh))
         else:
             told.append(_batch(random, cast, fresh))
-    return told
+    return told if dry_runs else [message | {"dry_run": False} for message in told]
 
 
 def _batch(random: Random, cast: list[Json], fresh: list[Json]) -> Json:
@@ -51,53 +51,34 @@ def _batch(random: Random, cast: list[Json], fresh: list[Json]) -> Json:
         else _told(random, cast, fresh)
         for _ in range(random.randint(1, 5))
     ]
-    id = random.choice(cast)["id"] if random.random() < 0.1 else f"#{random.randint(20, 60)}"
-    return {"type": "batch", "id": id, "commands": entries}
+    id = random.choice(cast)["id"] if random.random() < 0.1 else f"#{random.randint(30, 70)}"
+    return {"type": "batch", "id": id, "commands": entries} | some(random, {"dry_run": [True, False, False, False]})
 
 
 def _told(random: Random, cast: list[Json], fresh: list[Json]) -> Json:
     """Give a command that was not told yet, as a rule; else one again, under another's id, or with other values."""
     if fresh and random.random() < 0.75:
-        return fresh.pop()
-    command = random.choice(cast)
-    match random.randrange(4):
+        told = fresh.pop()
+        return told | {"dry_run": True} if random.random() < 0.08 else told
+    told = random.choice(cast)
+    match random.randrange(5):
         case 0:
-            return command | {"id": random.choice(cast)["id"]}
+            return told | {"id": random.choice(cast)["id"]}
         case 1:
             changes = {
-                "metadata": random.choice(_NOTES),
-                "min_balance": random.choice(_FLOORS),
+                "metadata": random.choice(NOTES),
+                "min_balance": random.choice(FLOORS),
                 "up_to": True,
                 "scale": 0,
+                "final": random.choice([True, False]),
             }
-            return command | {name: value for name, value in changes.items() if name in FIELDS[command["type"]]}
-    return command
+            return told | {name: value for name, value in changes.items() if name in FIELDS[told["type"]]}
+        case 2:
+            return told | {"dry_run": True}
+    return told
 
 
-def _command(random: Random, id: str) -> Json:
-    kind = random.random()
-    if kind < 0.05:
-        return {"type": "transfers.post", "id": id, "malformed": random.choice([True, "\u202e"])}
-    if kind < 0.1:
-        ledger = random.choice(["~m", "~n", "~o"])
-        return {"type": "ledgers.open", "id": id, "ledger": ledger, "currency": "EUR", "scale": 2}
-    if kind < 0.3:
-        optional = {"min_balance": _FLOORS, "max_balance": [None, 0, 10, -1], "metadata": _NOTES}
-        account, ledger = random.choice(["@01", "@04", "@05"]), random.choice(["~m", "~m", "~n", "~o"])
-        return {"type": "accounts.open", "id": id, "account_id": account, "ledger": ledger} | _some(random, optional)
-    source = random.choice(["@00", "@00", "@00", "@00", "@00", "@00", "@01", "@02", "@02", "@03", "@04"])
-    destination = random.choice(["@01", "@02", "@02", "@02", "@02", "@02", "@02", "@03", "@04", "@05"])
-    amount = random.choice([random.randint(1, 20), random.randint(1, 20), 10**15])
-    optional = {"up_to": [True, False], "kind": ["fee", None], "effective_at": _MOMENTS, "metadata": _NOTES}
-    sides = {"source_id": source, "destination_id": destination, "amount": amount}
-    return {"type": "transfers.post", "id": id} | sides | _some(random, optional)
-
-
-def _some(random: Random, optional: dict[str, list[Any]]) -> Json:
-    return {name: random.choice(values) for name, values in optional.items() if random.random() < 0.3}
-
-
-# What most stories need before anything can happen: two ledgers, and money in one of them.
+# What most stories need before anything can happen: two ledgers, money in one of them, and some of it held.
 _OPEN = {"type": "accounts.open", "ledger": "~m"}
 BEGINNING: list[Json] = [
     {"type": "ledgers.open", "id": "#90", "ledger": "~m", "currency": "EUR", "scale": 2},
@@ -106,7 +87,12 @@ BEGINNING: list[Json] = [
     _OPEN | {"id": "#93", "account_id": "@01", "max_balance": 40},
     _OPEN | {"id": "#94", "account_id": "@02", "min_balance": -5},
     _OPEN | {"id": "#95", "account_id": "@03", "ledger": "~n"},
+    _OPEN | {"id": "#88", "account_id": "@04", "max_balance": 30},
+    _OPEN | {"id": "#89", "account_id": "@06", "ledger": "~n", "min_balance": None},
     {"type": "transfers.post", "id": "#96", "source_id": "@00", "destination_id": "@01", "amount": 15},
+    {"type": "transfers.post", "id": "#98", "source_id": "@00", "destination_id": "@04", "amount": 12},
+    {"type": "transfers.post", "id": "#99", "source_id": "@06", "destination_id": "@03", "amount": 9},
+    {"type": "transfers.hold", "id": "#97", "source_id": "@01", "destination_id": "@02", "amount": 9},
 ]
 
 
@@ -116,7 +102,8 @@ class World:
     def __init__(self) -> None:
         self._stem = str(uuid4())[:-2]
         ids = {f"#{n:02}": f"{self._stem}{n:02}" for n in range(100)}
-        accounts = {f"@{n:02}": f"{self._stem}a{n}" for n in range(6)}
+        ids |= {f"{short}/{n}": str(uuid5(UUID(id), str(n))) for short, id in ids.items() for n in range(1, 5)}
+        accounts = {f"@{n:02}": f"{self._stem}a{n}" for n in range(8)}
         self._names = ids | accounts | {f"~{letter}": f"{self._stem}{letter}" for letter in "mno"}
 
     def named(self, messages: Sequence[Json]) -> list[Json]:
@@ -149,44 +136,46 @@ class World:
             about = {"stem": f"{self._stem}%"}
             return [
                 [list(row) for row in connection.execute(statement, about)]
-                for statement in (_ACCOUNT_ROWS, _TRANSFER_ROWS)
+                for statement in (_ACCOUNT_ROWS, _HOLD_ROWS, _TRANSFER_ROWS)
             ]
 
     def books_of(self, model: Model) -> list[Any]:
         """Give what a model of this world holds."""
-        accounts = [
-            [
-                id,
-                it["ledger"],
-                it["floor"],
-                it["ceiling"],
-                it["out"],
-                it["in"],
-                it["version"],
-                model.sequences[it["ledger"]],
-            ]
-            for id, it in sorted(model.accounts.items())
-        ]
+        books = model.books
+        accounts = [[id, *it.values(), books.sequences[it["ledger"]]] for id, it in sorted(books.accounts.items())]
+        holds = [[id, *it.values()] for id, it in sorted(books.holds.items())]
         transfers = [
-            [*transfer[:6], *map(list, map(dict.values, transfer[6].values()))] for transfer in model.transfers
+            [id, *it.values()][:-1] + [list(side.values()) for side in it["after"].values()]
+            for id, it in sorted(books.transfers.items())
         ]
-        return [accounts, sorted(transfers)]
+        return [accounts, holds, transfers]
 
 
+# The columns in the model's order.
 _ACCOUNT_ROWS = text(
     """
-    SELECT account.id::text, name, min_balance, max_balance, debits_posted, credits_posted, version, sequence
+    SELECT account.id::text, name, state, min_balance, max_balance, debits_posted, credits_posted, debits_pending,
+           credits_pending, version, sequence
     FROM equipoise.accounts account JOIN equipoise.ledgers ledger ON ledger.number = account.ledger
     WHERE name LIKE :stem ORDER BY account.id
     """
 )
+_HOLD_ROWS = text(
+    """
+    SELECT hold.id::text, source_id::text, destination_id::text, amount, remaining, captured, state,
+           CASE WHEN expires_at IS NOT NULL THEN true END, kind
+    FROM equipoise.holds hold JOIN equipoise.ledgers ledger ON ledger.number = hold.ledger
+    WHERE name LIKE :stem ORDER BY hold.id
+    """
+)
 _TRANSFER_ROWS = text(
     """
-    SELECT name, transfer.sequence, id::text, source_id::text, destination_id::text, amount,
+    SELECT transfer.id::text, name, transfer.sequence, source_id::text, destination_id::text, amount,
+           kind, hold_id::text, reverses::text,
            ARRAY[source_balance, source_balance - coalesce(source_pending, 0), source_version],
            ARRAY[destination_balance, destination_balance - coalesce(destination_pending, 0), destination_version]
     FROM equipoise.transfers transfer JOIN equipoise.ledgers ledger ON ledger.number = transfer.ledger
-    WHERE name LIKE :stem ORDER BY name, sequence
+    WHERE name LIKE :stem ORDER BY transfer.id
     """
 )
 
@@ -202,4 +191,6 @@ def _timeless(told: Any) -> Any:
         return [_timeless(entry) for entry in told]
     left_out = {"decided_at", "detail"} if told["status"] == "malformed" else {"decided_at"}
     kept = {name: value for name, value in told.items() if name not in left_out}
+    if "hold" in kept:
+        kept["hold"] = kept["hold"] | {"expires_at": kept["hold"]["expires_at"] is not None}
     return kept | {"outcomes": _timeless(kept["outcomes"])} if "outcomes" in kept else kept

@@ -56,7 +56,7 @@ def refusal(item: Command | Batch | DeadLetter) -> str:
 
 REFUSED = {
     "an unknown field": (with_value("colour", "1"), "colour: unknown field"),
-    "dry_run, which version 1 has yet to gain": (with_value("dry_run", "true"), "dry_run: unknown field"),
+    "a dry_run that is no boolean": (with_value("dry_run", "1"), "dry_run: input should be a valid boolean"),
     "a float": (with_value("amount", "5.0"), "amount: a number with a fraction"),
     "an exponent": (with_value("amount", "5e0"), "amount: a number with a fraction"),
     "an exponent without end": (with_value("amount", "1E+1000000"), "amount: a number with a fraction"),

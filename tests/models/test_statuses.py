@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from models import rules
 from models.books import Account, Books, Ledger
 from models.commands import OpenAccount, OpenLedger, PostTransfer
 from models.outcomes import Outcome
+from models.rules import accounts, transfers
 from models.statuses import Status
 from tests.factories import new_id
 
@@ -67,7 +67,7 @@ def test_a_transfer_gets_the_first_status_that_holds(
     state = books(**changes)
     command = PostTransfer(**{"id": new_id(), "source_id": A, "destination_id": B, "amount": 10} | fields)
 
-    outcome = rules.post_transfer(command, state, NOW)
+    outcome = transfers.post_transfer(command, state, NOW)
 
     assert outcome["status"] == status
     assert bool(state.log) is (status == "applied")
@@ -86,7 +86,9 @@ def test_a_transfer_gets_the_first_status_that_holds(
     ],
 )
 def test_an_account_gets_the_first_status_that_holds(fields: dict[str, Any], status: str) -> None:
-    outcome = rules.open_account(OpenAccount(**{"id": new_id(), "account_id": D, "ledger": "m"} | fields), books(), NOW)
+    outcome = accounts.open_account(
+        OpenAccount(**{"id": new_id(), "account_id": D, "ledger": "m"} | fields), books(), NOW
+    )
 
     assert outcome["status"] == status
 
@@ -95,7 +97,7 @@ def test_a_ledger_is_opened_once() -> None:
     state = books()
 
     told = [
-        rules.open_ledger(OpenLedger(id=new_id(), ledger="new", currency=currency, scale=2), state, NOW)["status"]
+        accounts.open_ledger(OpenLedger(id=new_id(), ledger="new", currency=currency, scale=2), state, NOW)["status"]
         for currency in ("EUR", "EUR", "USD")
     ]
 
@@ -105,7 +107,7 @@ def test_a_ledger_is_opened_once() -> None:
 def test_up_to_moves_what_is_available_and_ignores_the_floor() -> None:
     def moved(**changes: Any) -> Outcome:
         command = PostTransfer(id=new_id(), source_id=A, destination_id=B, amount=10, up_to=True)
-        return rules.post_transfer(command, books(**changes), NOW)
+        return transfers.post_transfer(command, books(**changes), NOW)
 
     assert moved(source_credits_posted=7, source_debits_pending=2)["amount"] == 5
     assert moved(source_credits_posted=7, source_min_balance=-5)["amount"] == 7
@@ -116,7 +118,7 @@ def test_an_outcome_tells_both_balances_after_in_the_contracts_order() -> None:
     id = new_id()
     state = books(source_credits_posted=100, source_debits_pending=30, source_version=4)
 
-    outcome = rules.post_transfer(PostTransfer(id=id, source_id=A, destination_id=B, amount=10), state, NOW)
+    outcome = transfers.post_transfer(PostTransfer(id=id, source_id=A, destination_id=B, amount=10), state, NOW)
 
     assert list(outcome) == ["id", "type", "status", "decided_at", "sequence", "amount", "transfers", "balances"]
     assert outcome == {

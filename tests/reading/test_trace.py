@@ -2,6 +2,7 @@
 
 from sqlalchemy import Engine
 
+from models.commands import CaptureTransfer, HoldTransfer, Part, ReverseTransfer, SplitTransfer
 from tests.factories import batch, batch_of, new_id, open_books, post
 from worker.engine.settle import Settlement
 from worker.reading.trace import Trace, trace
@@ -73,3 +74,47 @@ def test_a_dead_letter_is_found_by_the_id_it_calls_itself_by(settlement: Settlem
 def test_of_an_id_that_nobody_used_nothing_is_known(engine: Engine) -> None:
     assert not traced(engine, new_id()).found
     assert not traced(engine, "no id at all").found
+
+
+def test_a_reversal_and_its_original_lead_to_each_other(settlement: Settlement, engine: Engine) -> None:
+    _, (account, bank) = open_books(settlement, [100])
+    original = post(account, bank, 30)
+    refunds = [ReverseTransfer(id=new_id(), transfer_id=original.id, amount=amount) for amount in (10, 5)]
+    settlement([original, *refunds])
+
+    (there,), (back,) = (traced(engine, id).transfers for id in (original.id, refunds[0].id))
+
+    assert there.as_json()["reversed_by"] == [refund.id for refund in refunds]
+    assert back.as_json()["reverses"] == original.id
+
+
+def test_a_hold_leads_to_its_captures_and_they_to_it(settlement: Settlement, engine: Engine) -> None:
+    _, (account, bank) = open_books(settlement, [100])
+    hold = HoldTransfer(id=new_id(), source_id=account, destination_id=bank, amount=30)
+    captures = [CaptureTransfer(id=new_id(), hold_id=hold.id, amount=amount, final=False) for amount in (10, 5)]
+    settlement([hold])
+    settlement(captures)
+
+    found, of_capture = traced(engine, hold.id), traced(engine, captures[1].id)
+
+    assert [transfer.id for transfer in found.transfers] == [capture.id for capture in captures]
+    assert [(it.state, it.remaining, it.captured) for it in found.holds] == [("pending", 15, 15)]
+    assert of_capture.holds == found.holds
+    assert [transfer.hold_id for transfer in of_capture.transfers] == [hold.id]
+
+
+def test_a_split_leads_to_all_of_its_transfers_and_each_to_the_split(settlement: Settlement, engine: Engine) -> None:
+    _, (account, other, bank) = open_books(settlement, [100, 0])
+    split = SplitTransfer(
+        id=new_id(),
+        source_id=account,
+        destinations=[Part(account_id=other, share="1/3"), Part(account_id=bank, rest=True)],
+        amount=10,
+    )
+    settlement([split])
+
+    whole = traced(engine, split.id).transfers
+    part = traced(engine, whole[1].id).transfers
+
+    assert [transfer.amount for transfer in whole] == [3, 7]
+    assert [transfer.command_id for transfer in part] == [split.id]

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.factories import batch, open_books, post
+from models.commands import CaptureTransfer, HoldTransfer, ReverseTransfer
+from tests.factories import batch, new_id, open_books, post
 from tests.reading.conftest import Tamper
 from worker.engine.settle import Settlement
 from worker.reading.verify import Kind, Verdict, verify
@@ -26,6 +27,9 @@ FAULTS: dict[Kind, str] = {
     Kind.LEDGER_NOT_ZERO: f"UPDATE equipoise.accounts SET credits_posted = credits_posted + 1 WHERE {FIRST_ACCOUNT}",
     Kind.TRANSFER_MISSING: f"DELETE FROM equipoise.transfers WHERE {THIRD}",
     Kind.COMMAND_MISSING: f"DELETE FROM equipoise.inbox WHERE id = (SELECT id FROM equipoise.transfers WHERE {THIRD})",
+    Kind.ACCOUNT_PENDING: f"UPDATE equipoise.accounts SET debits_pending = debits_pending + 1 WHERE {FIRST_ACCOUNT}",
+    Kind.HOLD_CAPTURED: "UPDATE equipoise.holds SET captured = captured - 1",
+    Kind.REVERSED_TOO_MUCH: "UPDATE equipoise.transfers SET amount = 6 WHERE reverses IS NOT NULL",
     Kind.TIME_DIFFERS: f"UPDATE equipoise.transfers SET created_at = created_at + interval '1 year' WHERE {LAST}",
 }
 
@@ -62,11 +66,14 @@ OTHER_FAULTS: list[tuple[Kind, str]] = [
 
 
 def live(settlement: Settlement) -> None:
-    """Two ledgers, some money, and a refusal."""
+    """Two ledgers, some money, a refusal, and in each a hold that is captured in part, and a refund."""
     for _ in range(2):
         _, (first, second, bank) = open_books(settlement, [1000, 500])
         settlement([post(first, second, 30), batch(post(second, first, 10), [post(first, bank, 5)])])
         settlement([post(first, second, 1_000_000)])
+        settlement([hold := HoldTransfer(id=new_id(), source_id=first, destination_id=second, amount=20)])
+        settlement([capture := CaptureTransfer(id=new_id(), hold_id=hold.id, amount=5, final=False)])
+        settlement([ReverseTransfer(id=new_id(), transfer_id=capture.id, amount=3)])
 
 
 def test_sound_books_are_sound(database_url: str, settlement: Settlement) -> None:
@@ -74,8 +81,8 @@ def test_sound_books_are_sound(database_url: str, settlement: Settlement) -> Non
 
     verdict = verify(database_url)
 
-    assert verdict == Verdict(True, 10, 6, 2, verdict.commands, verdict.seconds, [])
-    assert verdict.commands == 2 * (1 + 3 + 2 + 1 + 3 + 1)
+    assert verdict == Verdict(True, 14, 6, 2, verdict.commands, verdict.seconds, [])
+    assert verdict.commands == 2 * (1 + 3 + 2 + 1 + 3 + 1 + 3)
 
 
 def test_empty_books_are_sound(database_url: str) -> None:
@@ -129,7 +136,8 @@ def test_a_row_broken_another_way_is_found(
 def test_an_account_at_its_limits_is_sound(database_url: str, settlement: Settlement, tamper: Tamper) -> None:
     live(settlement)
 
-    tamper(f"UPDATE equipoise.accounts SET min_balance = {BALANCE}, max_balance = {BALANCE} WHERE {FIRST_ACCOUNT}")
+    floor = f"{BALANCE} - debits_pending"
+    tamper(f"UPDATE equipoise.accounts SET min_balance = {floor}, max_balance = {BALANCE} WHERE {FIRST_ACCOUNT}")
 
     assert verify(database_url).sound
 
@@ -165,4 +173,4 @@ def test_the_progress_ends_at_the_whole(database_url: str, settlement: Settlemen
 
     verify(database_url, lambda proved, total: seen.append((proved, total)))
 
-    assert seen[-1] == (10, 10)
+    assert seen[-1] == (14, 14)
