@@ -123,7 +123,8 @@ def test_each_role_has_these_rights_and_no_others(connection: Connection) -> Non
 
     rights, columns = (set(connection.execute(query).fetchall()) for query in (grants, changed))
 
-    seen, written = (*TABLES, "dead_letters", "entries", "alembic_version"), (*TABLES, "dead_letters")
+    written = (*TABLES, "dead_letters", "holds", "changes")
+    seen = (*written, "entries", "alembic_version")
     assert rights == {
         *(("equipoise_worker", "SELECT", table) for table in seen),
         *(("equipoise_reader", "SELECT", table) for table in seen),
@@ -132,6 +133,7 @@ def test_each_role_has_these_rights_and_no_others(connection: Connection) -> Non
     assert columns == {
         *(("ledgers", column) for column in ("sequence", "decided_at")),
         *(("accounts", column) for column in (*COUNTERS, "min_balance", "max_balance", "state")),
+        *(("holds", column) for column in ("amount", "remaining", "captured", "state", "expires_at", "ended_at")),
     }
 
 
