@@ -176,6 +176,18 @@ def test_a_ledger_is_free_when_its_holder_is_ended(
         assert waiting.result()[0]["status"] == "applied"
 
 
+def test_a_session_may_idle_for_seconds_while_it_holds_a_ledger_and_for_ever_otherwise(settlement: Settlement) -> None:
+    """Its worker may be frozen outside a transaction, where nothing else would end it."""
+    with settlement.engine.connect() as connection:
+        outside = connection.execution_options(isolation_level=OUTSIDE_TRANSACTIONS)
+
+        with locks.ledgers_locked(outside, ["a"], PATIENT_MS):
+            holding = outside.exec_driver_sql("SHOW idle_session_timeout").scalar_one()
+        released = outside.exec_driver_sql("SHOW idle_session_timeout").scalar_one()
+
+    assert (holding, released) == ("5s", "0")
+
+
 def test_who_waits_for_the_first_of_several_ledgers_holds_none_of_the_others(
     settlement: Settlement, master: psycopg.Connection[Any]
 ) -> None:

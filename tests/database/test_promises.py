@@ -75,7 +75,7 @@ def test_what_happened_is_immutable_for_its_owner_and_the_servers_master(
 @pytest.mark.parametrize("table", ["accounts", "ledgers"])
 @pytest.mark.parametrize("statement", ["DELETE FROM equipoise.{}", "TRUNCATE equipoise.{} CASCADE"])
 def test_accounts_and_ledgers_are_for_ever(connection: Connection, table: str, statement: str) -> None:
-    with pytest.raises(errors.IntegrityConstraintViolation, match="refused, what is here stays"):
+    with pytest.raises(errors.IntegrityConstraintViolation, match=f"equipoise.{table}: .* refused, what is here stays"):
         connection.execute(statement.format(table))
 
 
@@ -116,7 +116,7 @@ def test_each_role_has_these_rights_and_no_others(connection: Connection) -> Non
         WHERE table_schema = 'equipoise' AND grantee IN ('equipoise_worker', 'equipoise_reader', 'PUBLIC')
     """
     changed = """
-        SELECT table_name, column_name FROM information_schema.column_privileges
+        SELECT grantee, table_name, column_name FROM information_schema.column_privileges
         WHERE table_schema = 'equipoise' AND grantee IN ('equipoise_worker', 'equipoise_reader', 'PUBLIC')
         AND privilege_type = 'UPDATE'
     """
@@ -131,9 +131,12 @@ def test_each_role_has_these_rights_and_no_others(connection: Connection) -> Non
         *(("equipoise_worker", "INSERT", table) for table in written),
     }
     assert columns == {
-        *(("ledgers", column) for column in ("sequence", "decided_at")),
-        *(("accounts", column) for column in (*COUNTERS, "min_balance", "max_balance", "state")),
-        *(("holds", column) for column in ("amount", "remaining", "captured", "state", "expires_at", "ended_at")),
+        *(("equipoise_worker", "ledgers", column) for column in ("sequence", "decided_at")),
+        *(("equipoise_worker", "accounts", column) for column in (*COUNTERS, "min_balance", "max_balance", "state")),
+        *(
+            ("equipoise_worker", "holds", column)
+            for column in ("amount", "remaining", "captured", "state", "expires_at", "ended_at")
+        ),
     }
 
 

@@ -55,6 +55,7 @@ TRANSFERS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"source_credits_posted": 10, "destination_max_balance": 10}, "applied"),
     ({}, {"source_credits_posted": 9, "source_min_balance": -1}, "applied"),
     ({}, {"source_min_balance": None}, "applied"),
+    ({}, {"source_min_balance": None, "source_debits_posted": MAX_COUNTER - 10}, "applied"),
     ({}, {"source_credits_posted": MAX_COUNTER, "destination_credits_posted": MAX_COUNTER - 10}, "applied"),
     ({"up_to": True}, {"source_credits_posted": 3}, "applied"),
 ]
