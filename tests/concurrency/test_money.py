@@ -54,3 +54,17 @@ def test_groups_over_two_ledgers_in_opposite_orders_do_not_deadlock(settlement: 
         assert first.retries + second.retries == {}
     balances = settlement([post(one, one_bank, 1_000), post(other, other_bank, 1_000)])
     assert [outcome["status"] for outcome in balances] == ["applied", "applied"]
+
+
+def test_two_workers_on_one_hot_account_begin_nothing_again(settlement: Settlement, database_url: str) -> None:
+    _, [hot, bank] = open_books(settlement, [100])
+    there, back = [post(hot, bank, 1) for _ in range(50)], [post(bank, hot, 1) for _ in range(50)]
+
+    with settlements(database_url, 2) as [first, second]:
+        told = at_once(
+            lambda: [deliver(first, [command]) for command in there],
+            lambda: [deliver(second, [command]) for command in back],
+        )
+
+        assert {outcome["status"] for outcomes in told for [outcome] in outcomes} == {"applied"}
+        assert first.retries + second.retries == {}
