@@ -139,6 +139,12 @@ beat_schedule = {
         "schedule": 10.0,
         "options": {"queue": "upkeep", "expires": 10},
     },
+    "seal what the books are": {
+        "task": "upkeep.checkpoint",
+        # What a forger may still write anew is what no checkpoint has seen. One reads accounts alone, no transfers.
+        "schedule": crontab(minute="*/10"),
+        "options": {"queue": "upkeep", "expires": 600},
+    },
     "prove the books every hour": {
         "task": "upkeep.verify",
         # By the clock, not by an interval: beat restarts without its schedule file and still knows when it is due.

@@ -28,7 +28,7 @@ from models.commands import OpenAccount, OpenLedger
 from worker.engine.settle import Settlement
 from worker.postgres.engines import committing_engine, psycopg_url
 from worker.postgres.migrate import migrate
-from worker.reading.verify import verify
+from worker.proving.verify import verify
 
 ROOT = Path(__file__).parents[1]
 ACCOUNTS = 1_000

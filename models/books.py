@@ -5,10 +5,13 @@ through a method here, which appends it to `log`: the log is what gets written, 
 how a failed chain leaves no trace.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from models import seals
+from models.commands import Command
 from models.contract import MAX_COUNTER
 from models.outcomes import Balance, Moved
 
@@ -25,6 +28,12 @@ class Ledger:
     """When its newest group was decided; None before its first."""
     number: int | None = None
     """What the database calls it; None until it is written."""
+    head: bytes = b""
+    """The newest link of its transfers' chain (`seals`)."""
+    commands: int = 0
+    """The commands that it has sealed, counted without gaps."""
+    commands_head: bytes = b""
+    """The newest link of their chain."""
 
 
 @dataclass(slots=True)
@@ -141,6 +150,7 @@ class Books:
     def open_ledger(self, ledger: Ledger) -> None:
         """Add a ledger that no other has the name of."""
         assert ledger.name not in self.ledgers
+        ledger.head = ledger.commands_head = seals.genesis(ledger.name, ledger.currency, ledger.scale)
         self.ledgers[ledger.name] = ledger
         self.log.append(ledger)
 
@@ -217,6 +227,18 @@ class Books:
     def latest(self) -> datetime | None:
         """When the newest group of any of these ledgers was decided."""
         return max((ledger.decided_at for ledger in self.ledgers.values() if ledger.decided_at), default=None)
+
+    def ledger_of(self, command: Command) -> Ledger | None:
+        """Give the ledger that seals a command: the first that it works on; None where it knows of none."""
+        return next(self._ledgers_of(command), None)
+
+    def _ledgers_of(self, command: Command) -> Iterator[Ledger]:
+        yield from (self.ledgers[name] for name in command.ledgers() if name in self.ledgers)
+        yield from (self.accounts[id].ledger for id in command.accounts() if id in self.accounts)
+        yield from (self.holds[id].ledger for id in command.holds() if id in self.holds)
+        # What is called a hold may be a transfer.
+        named = (*command.transfers(), *command.holds())
+        yield from (self.originals[id].ledger for id in named if id in self.originals)
 
     def mark(self) -> int:
         """Name this moment, for `undo`."""

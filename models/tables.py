@@ -28,6 +28,9 @@ class Ledger(SQLModel, table=True):
     sequence: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
     decided_at: datetime = Field(sa_type=DateTime(timezone=True))
     created_at: datetime = Field(sa_type=DateTime(timezone=True))
+    head: bytes = Field(sa_type=LargeBinary)
+    commands: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+    commands_head: bytes = Field(sa_type=LargeBinary)
 
 
 class Account(SQLModel, table=True):
@@ -84,6 +87,7 @@ class Transfer(SQLModel, table=True):
     hold_id: UUID | None = None
     reverses: UUID | None = None
     command_id: UUID | None = None
+    seal: int = Field(sa_type=BigInteger)
 
 
 class Hold(SQLModel, table=True):
@@ -131,7 +135,10 @@ class Decided(SQLModel, table=True):
     """A row of the inbox: a command that was decided, once. Immutable."""
 
     __tablename__ = "inbox"
-    __table_args__ = {"schema": SCHEMA}
+    __table_args__ = (
+        Index("inbox_chain", "ledger", "number", unique=True, postgresql_where=text("number IS NOT NULL")),
+        {"schema": SCHEMA},
+    )
 
     id: UUID = Field(primary_key=True)
     decided_at: datetime = Field(sa_type=DateTime(timezone=True))
@@ -139,6 +146,9 @@ class Decided(SQLModel, table=True):
     status: str = Field(sa_type=Text)
     content: str | None = Field(default=None, sa_type=Text)
     answer: str | None = Field(default=None, sa_type=Text)
+    ledger: int | None = None
+    number: int | None = Field(default=None, sa_type=BigInteger)
+    seal: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class DeadLetter(SQLModel, table=True):

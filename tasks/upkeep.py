@@ -6,7 +6,9 @@ from celery import shared_task
 
 from worker.engine.expiry import expire_overdue
 from worker.engine.settle import Settlement
-from worker.reading.verify import verify
+from worker.proving import checkpoints, keys
+from worker.proving.verify import verify
+from worker.reading.reader import reader
 from worker.settings import Settings, engine_of_this_process, urls
 
 log = logging.getLogger(__name__)
@@ -21,7 +23,26 @@ def expire_holds() -> int:
 @shared_task(name="upkeep.verify", ignore_result=False)
 def verify_books() -> dict[str, object]:
     """Prove the books, and give the verdict as `equipoise verify --json` prints it."""
-    verdict = verify(urls(Settings()).database_url)
+    settings = Settings()
+    past = None
+    file, key = settings.checkpoint_file, settings.checkpoint_key
+    if file is not None and key is not None and file.exists():
+        with file.open("rb") as lines:
+            past = checkpoints.read(lines, keys.verifying_key(keys.public_path(key)), str(file))
+    verdict = verify(urls(settings).database_url, past=past)
     if not verdict.sound:
-        log.critical("the books do not balance: %s", verdict.faults[0])
+        log.critical("the books are not sound: %s", verdict.faults[0])
     return verdict.as_json()
+
+
+@shared_task(name="upkeep.checkpoint")
+def checkpoint_books() -> bool:
+    """Write a signed checkpoint to the end of its file, and say whether there is such a file."""
+    settings = Settings()
+    file, key = settings.checkpoint_file, settings.checkpoint_key
+    if file is None or key is None:
+        log.warning("no checkpoint is made: EQUIPOISE_CHECKPOINT_FILE names no file")
+        return False
+    with reader(urls(settings).database_url) as engine:
+        checkpoints.append(engine, keys.signing_key(key), file)
+    return True

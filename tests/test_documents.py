@@ -6,7 +6,7 @@ from pathlib import Path
 from models.commands import COMMANDS
 from models.statuses import Status
 from worker.cli.endings import Status as ExitStatus
-from worker.reading.verify import Kind
+from worker.proving.verdicts import Kind
 
 ROOT = Path(__file__).parent.parent
 COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text()

@@ -56,6 +56,19 @@ class Settings(BaseSettings):
             raise ValueError(f"the broker must be one of {', '.join(BROKERS)}, not {urlsplit(url).scheme!r}")
         return url
 
+    checkpoint_file: Path | None = None
+    """What the scheduled checkpoints are written to; None: none are made. Best on other storage than the database's."""
+
+    checkpoint_key_file: Path | None = None
+    """The private key that they are signed with; made if it is not there. None: beside the file, as `….key`."""
+
+    @property
+    def checkpoint_key(self) -> Path | None:
+        """Say where the private key is, if anything says so."""
+        if self.checkpoint_key_file is not None or self.checkpoint_file is None:
+            return self.checkpoint_key_file
+        return self.checkpoint_file.with_name(self.checkpoint_file.name + ".key")
+
     home: Path = ROOT / ".equipoise"
     """Where the embedded stack keeps its data."""
 

@@ -140,7 +140,16 @@ def test_a_dead_letter_cannot_move_the_readers_cursor(story: Story, equipoise: E
 def test_the_verdict_for_programs_has_every_count(story: Story, equipoise: Equipoise) -> None:
     (verdict,) = answers(equipoise("verify", "--json"))
 
-    assert list(verdict) == ["sound", "transfers", "accounts", "ledgers", "commands", "seconds", "faults"]
+    assert list(verdict) == [
+        "sound",
+        "transfers",
+        "accounts",
+        "ledgers",
+        "commands",
+        "seconds",
+        "faults",
+        "checkpoints",
+    ]
     assert verdict["sound"] is True
     assert verdict["faults"] == []
     assert verdict["transfers"] >= 2

@@ -45,7 +45,7 @@ def transfer(ledger: str, source: str, destination: str, amount: int = 1, **colu
     """SQL that inserts a transfer by hand; a column may be given as SQL."""
     values = {"sequence": "1000", "id": "gen_random_uuid()", "source_version": "1000", "destination_version": "1000"}
     values |= {"source_id": source, "destination_id": destination, "amount": str(amount), "created_at": "now()"}
-    values |= {"source_balance": "0", "destination_balance": "0"} | columns
+    values |= {"source_balance": "0", "destination_balance": "0", "seal": "0"} | columns
     return f"""
         INSERT INTO equipoise.transfers (ledger, {", ".join(values)})
         SELECT number, {", ".join(values.values())} FROM equipoise.ledgers WHERE name = '{ledger}'
@@ -131,7 +131,10 @@ def test_each_role_has_these_rights_and_no_others(connection: Connection) -> Non
         *(("equipoise_worker", "INSERT", table) for table in written),
     }
     assert columns == {
-        *(("equipoise_worker", "ledgers", column) for column in ("sequence", "decided_at")),
+        *(
+            ("equipoise_worker", "ledgers", column)
+            for column in ("sequence", "decided_at", "head", "commands", "commands_head")
+        ),
         *(("equipoise_worker", "accounts", column) for column in (*COUNTERS, "min_balance", "max_balance", "state")),
         *(
             ("equipoise_worker", "holds", column)
@@ -174,11 +177,12 @@ def test_the_reader_writes_nothing(connection: Connection, table: str) -> None:
 
 MOVE = "UPDATE equipoise.accounts SET debits_posted = debits_posted + {1}, credits_posted = credits_posted + {2} {0}"
 OPEN_LEDGER = """
-    INSERT INTO equipoise.ledgers (name, currency, scale, decided_at, created_at) VALUES ('{}', 'EUR', 2, now(), now())
+    INSERT INTO equipoise.ledgers (name, currency, scale, decided_at, created_at, head, commands_head)
+    VALUES ('{}', 'EUR', 2, now(), now(), sha256(''), sha256(''))
 """
 OPEN_LEDGER_AS = """
-    INSERT INTO equipoise.ledgers (name, currency, scale, sequence, decided_at, created_at)
-    VALUES ('o', '{}', {}, {}, now(), now())
+    INSERT INTO equipoise.ledgers (name, currency, scale, sequence, decided_at, created_at, head, commands_head)
+    VALUES ('o', '{}', {}, {}, now(), now(), sha256(''), sha256(''))
 """
 OPEN_ACCOUNT_AS = """
     INSERT INTO equipoise.accounts (id, ledger, created_at, {})

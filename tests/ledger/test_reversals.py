@@ -177,10 +177,10 @@ def test_the_database_reverses_no_more_than_the_original_and_to_nobody_else(
             """
             INSERT INTO equipoise.transfers (
                 ledger, sequence, id, source_id, destination_id, amount, source_version, destination_version,
-                source_balance, destination_balance, created_at, reverses
+                source_balance, destination_balance, created_at, reverses, seal
             )
             SELECT ledger, 1000, gen_random_uuid(), %(source)s, %(destination)s, %(amount)s, 1000, 1000, 0, 0, now(),
-                   %(original)s
+                   %(original)s, 0
             FROM equipoise.accounts WHERE id = %(source)s
             """,
             sides,

@@ -1,4 +1,4 @@
-"""The commands that read the books: `account`, `statement`, `trace` and `verify`."""
+"""The commands that read the books: `account`, `statement` and `trace`."""
 
 import sys
 from collections.abc import Iterator
@@ -12,15 +12,13 @@ from rich.text import Text
 from models.money import written
 from models.outcomes import timestamp
 from worker.cli.endings import Failed, Status
-from worker.cli.show import console, json_lines, plain, progress, table, typed
+from worker.cli.show import console, json_lines, plain, table, typed
 from worker.reading import accounts
 from worker.reading.reader import reader
 from worker.reading.statement import Entry, Statement, pages
 from worker.reading.statement import statement as statement_of
 from worker.reading.trace import Hold, Trace, Transfer
 from worker.reading.trace import trace as trace_of
-from worker.reading.verify import Verdict
-from worker.reading.verify import verify as verify_books
 from worker.settings import Settings, database_url
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
@@ -92,31 +90,6 @@ def trace(
         console().print(traced_as_text(traced))
     if not traced.found:
         raise Failed(Status.NO, f"nothing is known of {_quoted(id)}")
-
-
-def verify(json: AsJson = False) -> None:
-    """Prove the books: every balance from its entries, every ledger zero, nothing missing."""
-    url = database_url(Settings())
-    with progress() as bar:
-        task = bar.add_task("proving", total=None)
-        verdict = verify_books(url, lambda proved, total: bar.update(task, completed=proved, total=total))
-    if json:
-        json_lines([verdict.as_json()])
-    else:
-        console().print(verdict_as_text(verdict))
-    if not verdict.sound:
-        raise Failed(Status.NO, f"the books are not sound: {len(verdict.faults)} kind(s) of fault")
-
-
-def verdict_as_text(verdict: Verdict) -> RenderableType:
-    """Say in a line that the books are sound, or what is wrong with them."""
-    size = (
-        f"{verdict.transfers:,} transfers, {verdict.accounts:,} accounts, {verdict.ledgers:,} ledgers,"
-        f" {verdict.commands:,} commands, in {verdict.seconds:.1f} s"
-    )
-    if verdict.sound:
-        return f"[bold green]sound[/]: {size}"
-    return Group(f"[bold red]NOT SOUND[/]: {size}", *(f"  {plain(fault)}" for fault in verdict.faults))
 
 
 def traced_as_text(traced: Trace) -> RenderableType:

@@ -10,7 +10,7 @@ import sys
 import typer
 from typer.main import get_command
 
-from worker.cli import books, dead, demo, sender, serve
+from worker.cli import books, dead, demo, proof, sender, serve
 from worker.cli.endings import EXPECTED, Failed, Status, end_on_sigterm, told
 from worker.cli.show import warn
 
@@ -31,7 +31,8 @@ for command in (
     books.account,
     books.statement,
     books.trace,
-    books.verify,
+    proof.verify,
+    proof.checkpoint,
 ):
     app.command()(command)
 app.add_typer(dead.app, name="dead")

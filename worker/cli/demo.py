@@ -22,14 +22,16 @@ from rich.progress import Progress, TaskID
 from sqlalchemy import Connection, text
 
 from models.money import written
-from worker.cli.books import traced_as_text, verdict_as_text
+from worker.cli.books import traced_as_text
 from worker.cli.endings import Failed, Status
+from worker.cli.proof import verdict_as_text
 from worker.cli.serve import working
 from worker.cli.show import console, plain, progress, table
 from worker.postgres.migrate import migrate
+from worker.proving.verdicts import Verdict
+from worker.proving.verify import verify
 from worker.reading.reader import reader
 from worker.reading.trace import trace
-from worker.reading.verify import Verdict, verify
 from worker.sending.answers import Answer, Results
 from worker.sending.exchange import send_and_wait
 from worker.sending.lines import Reader

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
+from models.books import Ledger
 from models.commands import Command
 from models.outcomes import Outcome
 
@@ -20,6 +21,10 @@ class State(Protocol):
     @property
     def latest(self) -> datetime | None:
         """When the newest of what was loaded was decided; a group is never decided before that."""
+        ...
+
+    def ledger_of(self, command: Any) -> Ledger | None:
+        """Give the ledger in whose chain the command's verdict is sealed; None: in none."""
         ...
 
     def mark(self) -> int:

@@ -4,18 +4,19 @@ An applied transfer's content and outcome are not stored twice: they are rebuilt
 by the functions that made them. Everything else keeps its own content and answer.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, Row, text
 
-from models import outcomes
+from models import outcomes, seals
+from models.books import Ledger
 from models.commands import Batch, Command, Member, PostTransfer
 from models.content import content_of
 from models.outcomes import Moved, Outcome
 from models.statuses import Status
-from worker.postgres.engines import array, copy_rows, json_text
+from worker.postgres.engines import array, copy_lines, json_text
 
 
 class Known(NamedTuple):
@@ -46,7 +47,19 @@ _FIND = text(
     WHERE i.id = ANY (cast(:ids AS uuid[]))
     """
 )
-_COPY = "COPY equipoise.inbox (id, decided_at, type, status, content, answer) FROM STDIN"
+_COPY = "COPY equipoise.inbox (id, decided_at, type, status, content, answer, ledger, number, seal) FROM STDIN"
+
+
+_UNSEALED = b"\t\\N\t\\N\t\\N\n"
+
+
+class Sealed(NamedTuple):
+    """A row of the inbox and its place in a ledger's chain; none where its transfer's row tells the same."""
+
+    line: bytes
+    ledger: Ledger | None = None
+    number: int = 0
+    seal: int = 0
 
 
 def find(connection: Connection, ids: Sequence[str]) -> dict[str, Known]:
@@ -67,24 +80,39 @@ def find(connection: Connection, ids: Sequence[str]) -> dict[str, Known]:
     return known
 
 
-def store(connection: Connection, decided: Iterable[Known]) -> None:
-    """Write one row for each command decided just now, in the transaction of its effect."""
-    copy_rows(connection, _COPY, map(_row, decided))
+def seal(decided: Iterable[Known], ledger_of: Callable[[Command | Batch], Ledger | None]) -> list[Sealed]:
+    """Make one row for each command decided just now, and add it to the chain of its ledger, if it has one.
+
+    To be called before the ledgers are written.
+    """
+    return [_sealed(known, ledger_of) for known in decided]
 
 
-def _row(decided: Known) -> tuple[str | None, ...]:
-    outcome, command = decided
+def store(connection: Connection, rows: Iterable[Sealed]) -> None:
+    """Write the rows, in the transaction of what they tell; the ledgers must have been written."""
+    copy_lines(connection, _COPY, map(_with_seal, rows))
+
+
+def _sealed(known: Known, ledger_of: Callable[[Command | Batch], Ledger | None]) -> Sealed:
+    outcome, command = known
     assert isinstance(command, Command | Batch)
     answer = _answer(command, outcome)
-    content = None if answer is None and _is_in_its_transfer(command, outcome) else content_of(command)
-    return (
-        command.id,
-        outcome["decided_at"],
-        command.type,
-        outcome["status"],
-        json_text(content),
-        json_text(answer),
-    )
+    envelope = f"{command.id}\t{seals.moment(outcome['decided_at'])}\t{command.type}\t{outcome['status']}\t"
+    if answer is None and _is_in_its_transfer(command, outcome):
+        return Sealed((envelope + r"\N	\N").encode())
+    line = envelope.encode() + seals.line((json_text(content_of(command)), json_text(answer)))
+    ledger = ledger_of(command)
+    if ledger is None:
+        return Sealed(line)
+    ledger.commands += 1
+    ledger.commands_head = seals.link(ledger.commands_head, line)
+    return Sealed(line, ledger, ledger.commands, seals.seal(ledger.commands_head))
+
+
+def _with_seal(row: Sealed) -> bytes:
+    if row.ledger is None:
+        return row.line + _UNSEALED
+    return b"%b\t%b\n" % (row.line, seals.line((row.ledger.number, row.number, row.seal)))
 
 
 def _answer(command: Command | Batch, outcome: Outcome) -> Mapping[str, Any] | None:

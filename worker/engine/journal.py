@@ -34,7 +34,8 @@ from models.outcomes import Outcome
 from models.rules import accounts, holds, splits, transfers
 from worker.engine import reservations
 from worker.engine.directory import accounts_of, holds_of, ledgers_of, transfers_of
-from worker.postgres.engines import array, copy_rows, json_text
+from worker.engine.sealing import sealed
+from worker.postgres.engines import array, copy_lines, copy_rows, json_text
 
 _ACCOUNTS = text(
     """
@@ -46,7 +47,7 @@ _ACCOUNTS = text(
 )
 _LEDGERS = text(
     """
-    SELECT name, currency, scale, sequence, decided_at, number
+    SELECT name, currency, scale, sequence, decided_at, number, head, commands, commands_head
     FROM equipoise.ledgers
     WHERE number = ANY (cast(:numbers AS integer[])) OR name = ANY (cast(:names AS text[]))
     """
@@ -62,8 +63,8 @@ _ORIGINALS = text(
 )
 _NEW_LEDGER = text(
     """
-    INSERT INTO equipoise.ledgers (name, currency, scale, decided_at, created_at)
-    VALUES (:name, :currency, :scale, :decided_at, :decided_at)
+    INSERT INTO equipoise.ledgers (name, currency, scale, decided_at, created_at, head, commands_head)
+    VALUES (:name, :currency, :scale, :decided_at, :decided_at, :head, :head)
     RETURNING number
     """
 )
@@ -74,7 +75,7 @@ _COPY_TRANSFERS = """
     COPY equipoise.transfers (
         ledger, sequence, id, source_id, destination_id, amount, source_version, destination_version,
         source_balance, destination_balance, created_at, source_pending, destination_pending,
-        effective_at, kind, metadata, hold_id, reverses, command_id
+        effective_at, kind, metadata, hold_id, reverses, command_id, seal
     ) FROM STDIN
 """
 _COUNTERS = ("version", "debits_posted", "credits_posted")
@@ -103,8 +104,12 @@ _UPDATE_ACCOUNTS = _update_statement(_ALL_COLUMNS)
 _UPDATE_LEDGERS = text(
     """
     UPDATE equipoise.ledgers AS ledger
-    SET sequence = changed.sequence, decided_at = cast(:decided_at AS timestamptz)
-    FROM unnest(cast(:numbers AS integer[]), cast(:sequences AS bigint[])) AS changed (number, sequence)
+    SET sequence = changed.sequence, decided_at = cast(:decided_at AS timestamptz), head = changed.head,
+        commands = changed.commands, commands_head = changed.commands_head
+    FROM unnest(
+        cast(:numbers AS integer[]), cast(:sequences AS bigint[]), cast(:heads AS bytea[]),
+        cast(:commands AS bigint[]), cast(:commands_heads AS bytea[])
+    ) AS changed (number, sequence, head, commands, commands_head)
     WHERE ledger.number = changed.number
     """
 )
@@ -189,7 +194,7 @@ class Journal:
             copy_rows(connection, _COPY_ACCOUNTS, rows)
         reservations.place(connection, log.holds, decided_at)
         if log.transfers:
-            copy_rows(connection, _COPY_TRANSFERS, (_transfer_row(transfer, decided_at) for transfer in log.transfers))
+            copy_lines(connection, _COPY_TRANSFERS, sealed(log.transfers, decided_at))
         _update_accounts(connection, state, log.transfers, log.changed_accounts)
         reservations.update(connection, log.changed_holds, decided_at)
         _record_changes(connection, log.changes, decided_at)
@@ -214,8 +219,8 @@ class _Log:
 
 
 def _open_ledger(connection: Connection, ledger: Ledger, decided_at: str) -> None:
-    values = {"name": ledger.name, "currency": ledger.currency, "scale": ledger.scale, "decided_at": decided_at}
-    ledger.number = connection.execute(_NEW_LEDGER, values).scalar_one()
+    values = {name: getattr(ledger, name) for name in ("name", "currency", "scale", "head")}
+    ledger.number = connection.execute(_NEW_LEDGER, values | {"decided_at": decided_at}).scalar_one()
 
 
 def _account_row(account: Account, changed: Collection[str], decided_at: str) -> tuple[Any, ...]:
@@ -228,32 +233,6 @@ def _account_row(account: Account, changed: Collection[str], decided_at: str) ->
         decided_at,
         account.owner_id,
         json_text(account.metadata),
-    )
-
-
-def _transfer_row(transfer: Transfer, decided_at: str) -> tuple[Any, ...]:
-    ledger, moved, details = transfer
-    source, destination = moved.source, moved.destination
-    return (
-        ledger.number,
-        moved.sequence,
-        moved.id,
-        moved.source_id,
-        moved.destination_id,
-        moved.amount,
-        source["version"],
-        destination["version"],
-        source["balance"],
-        destination["balance"],
-        decided_at,
-        source["balance"] - source["available"] or None,
-        destination["balance"] - destination["available"] or None,
-        details.effective_at,
-        details.kind,
-        json_text(details.metadata),
-        details.hold_id,
-        details.reverses,
-        details.command_id,
     )
 
 
@@ -283,6 +262,9 @@ def _update_ledgers(connection: Connection, ledgers: Sequence[Ledger], decided_a
         {
             "numbers": [ledger.number for ledger in ledgers],
             "sequences": [ledger.sequence for ledger in ledgers],
+            "heads": [ledger.head for ledger in ledgers],
+            "commands": [ledger.commands for ledger in ledgers],
+            "commands_heads": [ledger.commands_head for ledger in ledgers],
             "decided_at": decided_at,
         },
     )

@@ -10,7 +10,7 @@ it. One command is a group of one: there is no second path.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -24,6 +24,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from models.books import Ledger
 from models.commands import Batch, Command
 from models.dead_letters import DeadLetter
 from models.outcomes import Outcome, timestamp
@@ -48,6 +49,9 @@ _WAIT = wait_random_exponential(multiplier=0.002, max=0.25)
 
 PATIENCE_MS = 2_000
 """How long a ledger's lock is waited for: eight of the largest groups, of a quarter of a second each."""
+
+_MOMENT = timedelta(microseconds=1)
+"""What PostgreSQL tells moments apart by."""
 
 _CLOCK = text("SELECT clock_timestamp()")
 
@@ -168,7 +172,10 @@ class Settlement:
         self, connection: Connection, items: Sequence[Item], known: dict[str, Known], undecided: Sequence[Command]
     ) -> list[Outcome]:
         work = _Work.load(connection, self._family_of, undecided)
-        now = max(filter(None, (self._clock(connection), work.latest)))
+        now = self._clock(connection)
+        if work.latest is not None:
+            # No two groups of a ledger share a moment: "as it stood then" is a place in the order of commits.
+            now = max(now, work.latest + _MOMENT)
         work.catch_up(connection, now)
         decided_at = timestamp(now)
         desk = Desk(known, work, decided_at)
@@ -176,8 +183,9 @@ class Settlement:
         self._decided = desk.fresh
         crash.reached("decided")
         if desk.fresh:
+            rows = inbox.seal(desk.fresh.values(), work.ledger_of)
             work.write(connection, decided_at)
-            inbox.store(connection, desk.fresh.values())
+            inbox.store(connection, rows)
         dead_letters.store(connection, desk.letters)
         return outcomes
 
@@ -213,6 +221,15 @@ class _Work:
     def decide(self, command: Command, decided_at: str) -> Outcome:
         family = self._family_of[type(command)]
         return family.decide(command, self._states[family], decided_at)
+
+    def ledger_of(self, source: Command | Batch) -> Ledger | None:
+        """Give the first ledger that a command, or a member of a batch, is sealed in."""
+        for command in commands_of(source):
+            state = self._states.get(self._family_of[type(command)])
+            ledger = None if state is None else state.ledger_of(command)
+            if ledger is not None:
+                return ledger
+        return None
 
     def mark(self) -> Any:
         return {family: state.mark() for family, state in self._states.items()}

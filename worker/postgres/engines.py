@@ -1,6 +1,6 @@
 """Engines: one a purpose, each with its role, isolation and time-outs. Who connects says what for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -11,6 +11,11 @@ from sqlalchemy.engine import URL, make_url
 OUTSIDE_TRANSACTIONS = "AUTOCOMMIT"
 SERIALIZABLE = "SERIALIZABLE"
 
+_EVERYWHERE = {
+    # One way to write a moment, whatever the server's default: rows are sealed as PostgreSQL writes them.
+    "timezone": "UTC",
+    "datestyle": "ISO",
+}
 COMMITTING = {
     # Durable when acknowledged, whatever the server's default: `off` lost 30 of 30 when a backend was killed.
     "synchronous_commit": "on",
@@ -99,8 +104,23 @@ def copy_rows(connection: Connection, statement: str, rows: Iterable[Sequence[An
             copy.write_row(row)
 
 
+def copy_lines(connection: Connection, statement: str, lines: Iterable[bytes]) -> None:
+    """Run `COPY … FROM STDIN` with lines of COPY's own text format, in the connection's transaction."""
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+        copy.write(b"".join(lines))
+
+
+def read_lines(connection: Connection, query: str) -> Iterator[bytes]:
+    """Run `COPY (query) TO STDOUT` and give its lines without their ends, as they come; parameters it has none."""
+    driver: psycopg.Connection[Any] = connection.connection.driver_connection  # type: ignore[assignment]
+    with driver.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT".encode()) as copy:
+        for row in copy:
+            yield bytes(row)[:-1]
+
+
 def _engine(url: str, name: str, settings: dict[str, str], **options: Any) -> Engine:
-    session = " ".join(f"-c {key}={value}" for key, value in ({"timezone": "UTC"} | settings).items())
+    session = " ".join(f"-c {key}={value}" for key, value in (_EVERYWHERE | settings).items())
     connect = {"application_name": name, "options": session, "connect_timeout": 5, "client_encoding": "utf8"}
     options.setdefault("isolation_level", SERIALIZABLE)
     # What commands carry is their senders' own: it stands in no log and in no dead letter's reason.

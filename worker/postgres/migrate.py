@@ -9,10 +9,10 @@ from alembic.script import ScriptDirectory
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
 
-def migrate(database_url: str) -> str:
-    """Apply every migration that is missing, in one transaction; give the version reached."""
+def migrate(database_url: str, version: str = "head") -> str:
+    """Apply every migration up to a version that is missing, in one transaction; give the newest version there is."""
     config = _config(database_url)
-    command.upgrade(config, "head")
+    command.upgrade(config, version)
     return newest_version()
 
 
