@@ -17,6 +17,8 @@ FROM python:3.13-slim
 # A number, so that an orchestrator can see that it is not root's. No home: nothing is written outside /tmp.
 RUN groupadd --gid 10001 equipoise \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin equipoise
+# What a volume that is mounted here belongs to, when it is new.
+RUN install -d -o 10001 -g 10001 -m 700 /var/lib/equipoise
 WORKDIR /app
 COPY --from=packages /app/.venv .venv
 # What is copied is decided by .dockerignore, which lets in what it names and nothing else.

@@ -125,12 +125,25 @@ def test_postgres_has_room_for_serializable(setting: str) -> None:
     assert setting in SERVICES["postgres"]["command"]
 
 
-@pytest.mark.parametrize(("name", "folder"), [("postgres", "/var/lib/postgresql"), ("redis", "/data")])
-def test_data_outlives_its_container(name: str, folder: str) -> None:
-    [volume] = SERVICES[name]["volumes"]
+@pytest.mark.parametrize(
+    ("name", "volume", "folder"),
+    [
+        ("postgres", "postgres", "/var/lib/postgresql"),
+        ("redis", "redis", "/data"),
+        ("worker", "checkpoints", "/var/lib/equipoise"),
+    ],
+)
+def test_data_outlives_its_container(name: str, volume: str, folder: str) -> None:
+    [mounted] = SERVICES[name]["volumes"]
 
-    assert volume == f"{name}:{folder}"
-    assert name in COMPOSE["volumes"]
+    assert mounted == f"{volume}:{folder}"
+    assert volume in COMPOSE["volumes"]
+
+
+def test_checkpoints_are_written_where_they_outlive_the_worker() -> None:
+    file = Path(SERVICES["worker"]["environment"]["EQUIPOISE_CHECKPOINT_FILE"])
+
+    assert str(file.parent) == "/var/lib/equipoise"
 
 
 @pytest.mark.parametrize("name", ["worker", "beat", "flower"])
