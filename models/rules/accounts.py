@@ -3,6 +3,7 @@
 from models import outcomes
 from models.books import Account, Books, Details, Ledger
 from models.commands import CloseAccount, FreezeAccount, LimitAccount, OpenAccount, OpenLedger, UnfreezeAccount
+from models.contract import MAX_AMOUNT
 from models.outcomes import Outcome, refused
 from models.rules.transfers import obstacle
 from models.statuses import Status
@@ -94,6 +95,9 @@ def close_account(command: CloseAccount, books: Books, decided_at: str) -> Outco
     if not account.balance or other is None:
         books.change(account, state="closed")
         return _told(command, account, decided_at)
+    # By one transfer, which moves no more than any other.
+    if abs(account.balance) > MAX_AMOUNT:
+        return refused(command, Status.OVERFLOW, decided_at)
     # What it holds goes to the other; what it owes, the other pays.
     source, destination = (account, other) if account.balance > 0 else (other, account)
     fault = obstacle(source, destination, abs(account.balance))

@@ -276,3 +276,13 @@ def test_the_database_opens_no_closed_account_again(settlement: Settlement, work
 
     with pytest.raises(errors.IntegrityError):
         worker.execute("UPDATE equipoise.accounts SET state = 'open' WHERE id = %s", [account])
+
+
+def test_a_remainder_is_moved_by_one_transfer_or_not_at_all(settlement: Settlement) -> None:
+    _, [rich, poor, just, bank] = open_books(settlement, [10**15, 0, 10**15], min_balance=None)
+    settlement([post(bank, rich, 1), post(poor, bank, 10**15), post(poor, bank, 1)])
+
+    told = statuses(settlement, close(rich, bank), close(poor, bank), close(just, bank))
+
+    assert told == ["overflow", "overflow", "applied"]
+    assert statuses(settlement, post(rich, bank, 1), close(rich, bank)) == ["applied", "applied"]
