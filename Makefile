@@ -2,11 +2,11 @@
 # Paths are relative to this file's folder, which may have spaces in its name.
 
 PYTHON = .venv/bin/python
-TYPED = models worker tasks celeryconfig.py
+TYPED = models worker tasks docs celeryconfig.py
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 
-.PHONY: help install demo up test chaos lint format bench constraints clean
+.PHONY: help install demo up test chaos lint format docs bench constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ lint: .venv/.installed ## style, format and types
 format: .venv/.installed ## put the code into its format
 	$(PYTHON) -m ruff check --fix-only --quiet .
 	$(PYTHON) -m ruff format .
+
+docs: .venv/.installed ## write the pages that come from the code
+	$(PYTHON) -m docs.generate
 
 bench: .venv/.installed ## the claims, measured on this machine, into bench.json
 	@bin/equipoise bench

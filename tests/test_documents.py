@@ -3,8 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
+from docs.generate import pages
 from models.commands import COMMANDS
-from models.statuses import Status
+from models.rules.refusals import ANY, REFUSALS
+from models.statuses import PRECEDENCE, Status
 from worker.cli.endings import Status as ExitStatus
 from worker.proving.verdicts import Kind
 
@@ -12,10 +16,23 @@ ROOT = Path(__file__).parent.parent
 COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text()
 
 
-def test_the_table_of_statuses_is_the_enum_in_its_order() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|$", COMMANDS_PAGE, re.MULTILINE)
+@pytest.mark.parametrize("name", pages())
+def test_a_page_that_comes_from_the_code_is_what_make_docs_writes(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == pages()[name]
+
+
+def test_the_statuses_have_one_page_in_the_order_of_precedence() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", (ROOT / "docs" / "statuses.md").read_text(), re.MULTILINE)
+    elsewhere = [page.name for page in ROOT.glob("docs/*.md") if f"| `{Status.ID_REUSED}` |" in page.read_text()]
 
     assert rows == [(status.value, str(status.http)) for status in Status]
+    assert elsewhere == ["statuses.md"]
+
+
+def test_every_command_says_what_it_can_be_refused_with_in_the_order_of_precedence() -> None:
+    assert set(REFUSALS) == set(COMMANDS.values())
+    for refusals in (ANY, *REFUSALS.values()):
+        assert list(refusals) == sorted(set(refusals), key=PRECEDENCE.index)
 
 
 def test_every_field_of_every_command_is_in_the_table() -> None:
