@@ -195,8 +195,9 @@ class Books:
     def reprice(self, hold: Hold, remaining: int) -> None:
         """Reserve another amount from now on."""
         self._reserve(hold, remaining - hold.remaining)
-        more = max(remaining - hold.remaining, 0)
-        self.change(hold, remaining=remaining, amount=hold.amount + more)
+        amount = hold.amount + max(remaining - hold.remaining, 0)
+        assert amount <= MAX_COUNTER
+        self.change(hold, remaining=remaining, amount=amount)
 
     def capture(self, id: str, hold: Hold, amount: int, *, final: bool) -> Moved:
         """Move an amount that a hold reserves; the hold ends with nothing left, or because this is the final one."""

@@ -184,7 +184,8 @@ class Books:
             return refusal
         hold = self.holds[command["hold_id"]]
         more = (command.get("amount") or hold["remaining"]) - hold["remaining"]
-        if refusal := self._refusal([(hold["source_id"], hold["destination_id"], max(more, 0))]):
+        ever = ["overflow"] * (hold["amount"] + more >= 2**63)
+        if refusal := self._refusal([(hold["source_id"], hold["destination_id"], max(more, 0))], *ever):
             return refusal
         self._reserve(hold, more)
         hold["expires"] = bool(command.get("expires_in_s")) or hold["expires"]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from models import outcomes
 from models.books import Books, Hold
 from models.commands import CaptureTransfer, Command, ExtendHold, HoldTransfer, VoidTransfer
+from models.contract import MAX_COUNTER
 from models.fields import Id
 from models.outcomes import Outcome, moment, refused
 from models.rules.transfers import obstacle
@@ -105,9 +106,12 @@ def extend_hold(command: ExtendHold, books: Books, decided_at: str) -> Outcome:
         return refused(command, fault, decided_at)
     hold = books.holds[command.hold_id]
     remaining = hold.remaining if command.amount is None else command.amount
-    if remaining > hold.remaining:
-        source, destination = books.accounts[hold.source_id], books.accounts[hold.destination_id]
-        fault = obstacle(source, destination, remaining - hold.remaining)
+    more = remaining - hold.remaining
+    # Reduced and extended often enough, it has ever reserved more than it can count.
+    if hold.amount + more > MAX_COUNTER:
+        return refused(command, Status.OVERFLOW, decided_at)
+    if more > 0:
+        fault = obstacle(books.accounts[hold.source_id], books.accounts[hold.destination_id], more)
         if fault is not None:
             return refused(command, fault, decided_at)
 
