@@ -11,12 +11,13 @@ import psycopg
 import pytest
 from psycopg.errors import UniqueViolation
 
-from models.commands import Command
+from models.commands import Command, SplitTransfer
 from models.outcomes import Outcome
 from tests.concurrency.families import SCHEMA, Count, Counter, Doctors, Leave
 from tests.concurrency.threads import WAIT_S, at_once, settlements
 from tests.conftest import libpq
-from tests.factories import new_id
+from tests.factories import new, new_id, open_books, post
+from worker.engine.settle import Settlement
 from worker.postgres.failures import is_passing, sqlstate
 
 
@@ -98,6 +99,18 @@ def test_a_duplicate_fails_where_23505_does_not_begin_again(teams_url: str) -> N
 
     with pytest.raises(UniqueViolation, match="inbox_pkey"):
         both(teams_url, Doctors, [command, command], begin_again=lambda it: is_passing(it) and sqlstate(it) != "23505")
+
+
+def test_a_key_that_is_violated_twice_was_no_lost_race(settlement: Settlement) -> None:
+    """A command with the id of another one's transfer, of which no inbox row tells: whoever was first has committed."""
+    _, [account, bank] = open_books(settlement, [10])
+    parts = [{"account_id": bank, "rest": True}]
+    [split] = settlement([new(SplitTransfer, source_id=account, destinations=parts, amount=5)])
+
+    with pytest.raises(UniqueViolation, match="transfers_id"):
+        settlement([post(account, bank, 1, id=split["transfers"][0]["id"])])
+
+    assert settlement.retries == {"23505": 1}
 
 
 def _only(url: str, name: str) -> None:

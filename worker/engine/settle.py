@@ -36,7 +36,7 @@ from worker.engine.families import Family, State
 from worker.engine.inbox import Known
 from worker.engine.journal import Journal
 from worker.postgres.engines import OUTSIDE_TRANSACTIONS, SERIALIZABLE
-from worker.postgres.failures import is_passing, sqlstate
+from worker.postgres.failures import is_passing, sqlstate, violated_key
 from worker.postgres.locks import ledgers_locked
 
 MAX_ATTEMPTS = 20
@@ -88,11 +88,14 @@ class Settlement:
         """Attempts that were begun again, by SQLSTATE ("lost" where a connection broke)."""
         self._family_of = {command: family for family in families for command in family.commands}
         self._decided: dict[str, Known] = {}
+        self._violated: str | None = None
+        """The key that the attempt before has violated."""
+        self._is_passing = begin_again or is_passing
         self._lock = lock
         self._isolation = isolation
         self._clock = clock
         self._retrying = Retrying(
-            retry=retry_if_exception(begin_again or is_passing),
+            retry=retry_if_exception(self._begins_again),
             wait=_WAIT,
             stop=stop_after_attempt(MAX_ATTEMPTS) | stop_after_delay(MAX_RETRYING_S),
             before_sleep=self._count,
@@ -110,6 +113,7 @@ class Settlement:
         budget. Then nothing of the group was written, except when a connection broke during COMMIT: call
         again, and the ids tell.
         """
+        self._violated = None
         return self._retrying(self._attempt, items, self._to_lock(items, ledgers), patience_ms)
 
     def known(self, items: Sequence[Item]) -> list[Outcome | None]:
@@ -188,6 +192,11 @@ class Settlement:
             inbox.store(connection, rows)
         dead_letters.store(connection, desk.letters)
         return outcomes
+
+    def _begins_again(self, error: BaseException) -> bool:
+        # Who was first with a key has committed, and the next attempt sees it: violated twice, it was no race.
+        before, self._violated = self._violated, violated_key(error)
+        return self._is_passing(error) and (before is None or before != self._violated)
 
     def _count(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

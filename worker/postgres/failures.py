@@ -29,7 +29,7 @@ CONFLICTS = frozenset(
         "40001",  # serialization_failure
         "40P01",  # deadlock_detected
         "53200",  # out_of_memory: the pool of predicate locks is used up for the moment
-        "23505",  # unique_violation: on the inbox somebody else decided the command; elsewhere a lost race
+        "23505",  # unique_violation: on the inbox somebody else decided the command; elsewhere a lost race, once a key
     }
 )
 COMMANDS = frozenset(
@@ -50,6 +50,14 @@ def sqlstate(error: BaseException) -> str | None:
     """Give the error's SQLSTATE, wherever SQLAlchemy has put the driver's error."""
     original = _original(error)
     return original.sqlstate if isinstance(original, psycopg.Error) else None
+
+
+def violated_key(error: BaseException) -> str | None:
+    """Name the key, and the value of it, that a unique_violation is about; None for any other error."""
+    original = _original(error)
+    if not isinstance(original, psycopg.errors.UniqueViolation):
+        return None
+    return f"{original.diag.constraint_name}: {original.diag.message_detail}"
 
 
 def classify(error: BaseException) -> Failure:
