@@ -1,9 +1,9 @@
 """The ledger once more, as simply as it can be said: commands as they travel in, outcomes out, all in dictionaries.
 
 The laws compare the worker with it. Written from the contract alone: it shares no code with what it judges, knows no
-database and no time (its outcomes have no `decided_at`, its holds do not expire, and of `expires_at` it tells only
-whether there is one), and takes one message after the other. What each command does to the books is `model_books`;
-here is what is known already, batches, chains and dry runs.
+database, counts time in seconds (its outcomes have no `decided_at`), has every hold expire as soon as its deadline has
+come, and takes one message after the other. What each command does to the books is `model_books`; here is what is known
+already, batches, chains and dry runs.
 """
 
 from collections.abc import Callable
@@ -50,10 +50,11 @@ class Model:
     def _told(self, message: Json, decide: Callable[[Json], Json]) -> Json:
         if message["id"] in self.decided and "malformed" not in message:
             return self._known(message)
+        if not message.get("dry_run"):
+            return decide(message)
         before = deepcopy(self.books), dict(self.decided)
         outcome = decide(message)
-        if message.get("dry_run"):
-            self.books, self.decided = before
+        self.books, self.decided = before
         return outcome
 
     def _known(self, command: Json) -> Json:

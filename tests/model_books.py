@@ -29,6 +29,21 @@ class Books:
         self.accounts: dict[str, Json] = {}
         self.holds: dict[str, Json] = {}
         self.transfers: dict[str, Json] = {}
+        self.now_s = 0
+
+    def pass_until(self, second: int) -> None:
+        """Let time pass; every hold whose deadline has come by then expires."""
+        self.now_s = second
+        for hold in self.holds.values():
+            if hold["state"] == "pending" and hold["expires"] is not None and hold["expires"] <= second:
+                self._end(hold, "expired")
+
+    def wear(self, account_id: str, room: int) -> None:
+        """Let money come and go until there is only so much room in the fuller of an account's counters."""
+        account = self.accounts[account_id]
+        counted = [account[side] + account[f"{side}_pending"] for side in ("debits", "credits")]
+        for side in ("debits", "credits"):
+            account[side] += 2**63 - 1 - room - max(counted)
 
     def apply(self, command: Json) -> tuple[str, Json]:
         """Give a status, and what else the outcome tells; a refusal changes nothing."""
@@ -150,7 +165,7 @@ class Books:
         if refusal := self._refusal([leg], *_nothing(leg)):
             return refusal
         hold = {"source_id": source_id, "destination_id": destination_id, "amount": 0, "remaining": 0, "captured": 0}
-        hold |= {"state": "pending", "expires": bool(command.get("expires_in_s")) or None, "kind": command.get("kind")}
+        hold |= {"state": "pending", "expires": self._deadline(command), "kind": command.get("kind")}
         self.holds[command["id"]] = hold
         self._reserve(hold, amount)
         return {"amount": amount} | self._held(hold)
@@ -188,7 +203,7 @@ class Books:
         if refusal := self._refusal([(hold["source_id"], hold["destination_id"], max(more, 0))], *ever):
             return refusal
         self._reserve(hold, more)
-        hold["expires"] = bool(command.get("expires_in_s")) or hold["expires"]
+        hold["expires"] = self._deadline(command) or hold["expires"]
         return self._held(hold)
 
     def _hold_refusal(self, command: Json, amount: int = 0) -> str:
@@ -197,7 +212,12 @@ class Books:
             return "not_a_hold" if command["hold_id"] in self.transfers else "hold_not_found"
         if amount > (hold["remaining"] if hold["state"] == "pending" else hold["amount"]):
             return "exceeds_hold"
-        return "" if hold["state"] == "pending" else f"already_{hold['state']}"
+        ended = {"captured": "already_captured", "voided": "already_voided", "expired": "hold_expired"}
+        return ended.get(hold["state"], "")
+
+    def _deadline(self, command: Json) -> int | None:
+        seconds = command.get("expires_in_s")
+        return self.now_s + int(seconds) if seconds else None
 
     def _reserve(self, hold: Json, more: int) -> None:
         hold["amount"] += max(more, 0)

@@ -1,7 +1,8 @@
 """The commands that stories are told of: one of each type, by chance, that may or may not be possible.
 
-Ids are `#00` to `#29`, batches' `#30` to `#70`, the beginning's `#88` to `#99`; `#07/2` is `#07`'s second transfer.
-Accounts are `@00` to `@07`; the beginning opens all but `@05` and `@07`, `@03` and `@06` in another ledger.
+Ids are `#00` to `#29`, batches' `#30` to `#70`, the beginning's `#75` to `#99`; `#07/2` is `#07`'s second transfer.
+Accounts are `@00` to `@10`; the beginning opens all but `@05` and `@07`, `@03` and `@06` in another ledger. `@04` is
+full, `@08` frozen and `@09` closed.
 """
 
 from collections.abc import Callable
@@ -14,8 +15,8 @@ NOTES: list[Json] = [{}, {"a": 1}, {"a": True}, {"b": [None, "é"], "a": {}}]
 FLOORS = [None, 0, -5, 1]
 _CEILINGS = [None, 0, 10, 40, -1]
 _MOMENTS = ["2026-01-02T03:04:05.600000Z", "0999-12-31T00:00:00.000000Z"]
-_YEARS = [10**8, 3 * 10**8]
-"""Seconds: later than any story ends, since the model has no clock."""
+_DEADLINES = [20, 40, 60, 10**8, 3 * 10**8]
+"""Seconds: some acts of a story are 20 apart, so that the first are met exactly; the others are years after its end."""
 _ABOUT: dict[str, list[Any]] = {"kind": ["fee", None], "effective_at": _MOMENTS, "metadata": NOTES}
 
 
@@ -56,13 +57,14 @@ def _of_account(random: Random, _: list[Json]) -> Json:
 
 
 def _close(random: Random, _: list[Json]) -> Json:
-    to = random.choice(["@00", "@00", "@00", "@01", "@02", "@04", _account(random)])
-    return {"account_id": _account(random)} | ({"remainder_to": to} if random.random() < 0.7 else {})
+    to = random.choice(["@00", "@00", "@00", "@01", "@02", "@04", "@04", "@07", _account(random)])
+    account = random.choice(["@10", "@10", _account(random), _account(random)])
+    return {"account_id": account} | ({"remainder_to": to} if random.random() < 0.7 else {})
 
 
 def _sides(random: Random) -> Json:
-    source = random.choice(["@00", "@00", "@00", "@00", "@01", "@02", "@02", "@04", _account(random)])
-    destination = random.choice(["@01", "@02", "@02", "@02", "@02", "@04", "@04", "@05", _account(random)])
+    source = random.choice(["@00", "@00", "@00", "@00", "@01", "@02", "@02", "@04", "@07", _account(random)])
+    destination = random.choice(["@01", "@02", "@02", "@02", "@02", "@04", "@04", "@05", "@09", _account(random)])
     return {"source_id": source, "destination_id": destination, "amount": _amount(random)}
 
 
@@ -71,7 +73,7 @@ def _post(random: Random, _: list[Json]) -> Json:
 
 
 def _hold(random: Random, _: list[Json]) -> Json:
-    return _sides(random) | some(random, _ABOUT | {"up_to": [True, False], "expires_in_s": _YEARS})
+    return _sides(random) | some(random, _ABOUT | {"up_to": [True, False], "expires_in_s": _DEADLINES})
 
 
 def _split(random: Random, _: list[Json]) -> Json:
@@ -100,10 +102,11 @@ def _split(random: Random, _: list[Json]) -> Json:
 
 def _exchange(random: Random, _: list[Json]) -> Json:
     names = ("source_id", "source_liquidity_id", "destination_liquidity_id", "destination_id")
-    sides = [("@02", "@00", "@06", "@03"), ("@03", "@06", "@00", "@02"), ("@00", "@02", "@06", "@03")]
-    accounts = dict(zip(names, random.choice(sides), strict=True))
+    sides = [("@02", "@00", "@06", "@03"), ("@03", "@06", "@00", "@02"), ("@03", "@06", "@00", "@04")]
+    at_home = ("@00", "@02", "@00", "@01")
+    accounts = dict(zip(names, random.choice([*sides, *sides, at_home]), strict=True))
     if random.random() < 0.3:
-        accounts |= {random.choice(names): _account(random)}
+        accounts |= {random.choice(names): random.choice(["@07", _account(random), _account(random)])}
     amounts = {"source_amount": _amount(random), "destination_amount": _amount(random)}
     return accounts | amounts | some(random, _ABOUT)
 
@@ -123,12 +126,13 @@ def _void(random: Random, before: list[Json]) -> Json:
 
 def _extend(random: Random, before: list[Json]) -> Json:
     hold = {"hold_id": _a_hold(random, before)}
-    fields = some(random, {"amount": [1, 4, 8, 30, 10**15], "expires_in_s": _YEARS})
+    fields = some(random, {"amount": [1, 4, 8, 30, 10**15], "expires_in_s": _DEADLINES})
     return hold | (fields or ({"amount": random.randint(1, 12)} if random.random() < 0.8 else {}))
 
 
 def _account(random: Random) -> str:
-    return random.choice(["@00", "@01", "@01", "@02", "@02", "@02", "@04", "@04", "@04", "@03", "@05", "@06", "@07"])
+    often = ["@01", "@02", "@04"] * 3
+    return random.choice([*often, "@00", "@03", "@05", "@06", "@07", "@08", "@09", "@09", "@10"])
 
 
 def _amount(random: Random) -> int:
@@ -138,7 +142,9 @@ def _amount(random: Random) -> int:
 def _a_hold(random: Random, before: list[Json]) -> str:
     """Name a hold that may be there; seldom a transfer, or what was never heard of."""
     holds = [command["id"] for command in before if command["type"] == "transfers.hold"]
-    return random.choice([*holds, "#97", "#97"]) if random.random() < 0.85 else _a_transfer(random, before)
+    return (
+        random.choice([*holds, "#97", "#97", "#81", "#82"]) if random.random() < 0.85 else _a_transfer(random, before)
+    )
 
 
 def _a_transfer(random: Random, before: list[Json]) -> str:
@@ -146,7 +152,11 @@ def _a_transfer(random: Random, before: list[Json]) -> str:
     ids = [command["id"] for command in before if command["type"].startswith(("transfers.", "accounts.close"))]
     several = [command["id"] for command in before if command["type"] in ("transfers.split", "transfers.exchange")]
     ids += [f"{id}/{place}" for id in several for place in (1, 2)]
-    return random.choice([*ids, "#96", "#96", "#99"]) if random.random() < 0.9 else f"#{random.randrange(30):02}"
+    return (
+        random.choice([*ids, "#96", "#96", "#99", "#83", "#84", "#98"])
+        if random.random() < 0.9
+        else f"#{random.randrange(30):02}"
+    )
 
 
 _TYPES: dict[str, tuple[int, Callable[[Random, list[Json]], Json]]] = {
@@ -156,14 +166,14 @@ _TYPES: dict[str, tuple[int, Callable[[Random, list[Json]], Json]]] = {
     "accounts.limit": (6, _limit),
     "accounts.freeze": (4, _of_account),
     "accounts.unfreeze": (5, _of_account),
-    "accounts.close": (7, _close),
+    "accounts.close": (9, _close),
     "transfers.post": (18, _post),
     "transfers.split": (12, _split),
     "transfers.exchange": (8, _exchange),
-    "transfers.reverse": (9, _reverse),
+    "transfers.reverse": (12, _reverse),
     "transfers.hold": (16, _hold),
     "transfers.capture": (12, _capture),
     "transfers.void": (4, _void),
-    "transfers.extend": (7, _extend),
+    "transfers.extend": (9, _extend),
 }
 """How often each is told, and what it says."""
