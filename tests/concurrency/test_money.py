@@ -1,4 +1,4 @@
-"""Money when many want it at once, with the ledgers' locks and without."""
+"""Money when many want it at once, with the ledgers' locks and without. The classic, all there is, is in `traps`."""
 
 import psycopg
 import pytest
@@ -10,16 +10,6 @@ from tests.factories import batch, open_books, post
 from worker.engine.settle import Settlement
 
 LOCKS = pytest.mark.parametrize("lock", [True, False], ids=["locked", "unlocked"])
-
-
-@LOCKS
-def test_of_50_withdrawals_of_the_whole_balance_one_wins(settlement: Settlement, database_url: str, lock: bool) -> None:
-    _, [account, bank] = open_books(settlement, [100])
-    with settlements(database_url, 50, lock=lock) as workers:
-        told = at_once(*(lambda worker=worker: deliver(worker, [post(account, bank, 100)]) for worker in workers))
-
-    statuses = sorted(outcome["status"] for [outcome] in told)
-    assert statuses == ["applied"] + ["insufficient_funds"] * 49
 
 
 @LOCKS
