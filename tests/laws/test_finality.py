@@ -15,8 +15,8 @@ from models.commands import COMMANDS, Command
 from models.outcomes import encode, moment, timestamp
 from tests.conftest import libpq
 from tests.factories import batch_of, new_id, open_books, post
-from tests.golden.record import MESSAGES, TABLES
-from tests.laws.stories import World
+from tests.golden.record import MESSAGES, restore
+from tests.laws.stories import World, verdicts
 from worker.engine.settle import Settlement
 from worker.postgres.engines import committing_engine
 from worker.postgres.migrate import migrate
@@ -112,21 +112,42 @@ def test_every_contract_version_was_recorded() -> None:
 def test_rows_of_an_old_release_give_the_outcomes_that_it_told(path: Path, empty_database_url: str) -> None:
     """Its rows are older than the chains, too: what an upgrade finds is sealed as it stands."""
     golden = json.loads(path.read_text())
+    told = _told(golden)
     migrate(empty_database_url, "0002")
     with psycopg.connect(libpq(empty_database_url)) as connection:
-        connection.execute("SET session_replication_role = replica")  # accounts do not open with money in them
-        for table in TABLES:
-            connection.execute(
-                f"INSERT INTO equipoise.{table} OVERRIDING SYSTEM VALUE"
-                f" SELECT * FROM jsonb_populate_recordset(NULL::equipoise.{table}, %s)",
-                [json.dumps(golden[table])],
-            )
+        restore(connection, golden)
 
     migrate(empty_database_url)
     engine = committing_engine(empty_database_url)
 
-    outcomes = Settlement(engine)(World.judged(golden["messages"]))
+    outcomes = Settlement(engine)(World.judged([message for message, _ in told]))
 
     engine.dispose()
-    assert [encode(outcome).decode() for outcome in outcomes] == golden["outcomes"]
     assert verify(empty_database_url).faults == []
+    assert [encode(outcome).decode() for outcome in outcomes] == [outcome for _, outcome in told]
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+def test_what_an_old_release_decided_is_decided_so_again(path: Path, settlement: Settlement) -> None:
+    golden = json.loads(path.read_text())
+
+    for message, outcome in zip(golden["messages"], golden["outcomes"], strict=True):
+        then = moment(json.loads(outcome)["decided_at"])
+        [decided] = Settlement(settlement.engine, clock=lambda _, then=then: then)(World.judged([message]))
+
+        assert encode(decided).decode() == outcome
+
+
+def test_every_command_type_is_pinned_as_applied_and_as_refused() -> None:
+    golden = json.loads(GOLDEN[-1].read_text())
+    told = set(verdicts(golden["messages"], [json.loads(outcome) for outcome in golden["outcomes"]]))
+    refused = {type for type, status in told if status not in ("applied", "chain_failed", "malformed", "id_reused")}
+
+    assert {type for type, status in told if status == "applied"} == set(COMMANDS)
+    assert refused >= set(COMMANDS) - {"accounts.freeze"}
+
+
+def _told(golden: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Give the messages with their outcomes, but for dry runs: nobody keeps what they were told."""
+    told = zip(golden["messages"], golden["outcomes"], strict=True)
+    return [(message, outcome) for message, outcome in told if not message.get("dry_run")]
