@@ -15,12 +15,24 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from uuid import UUID
 
 from bench.malformed import CHANGES, KINDS, MAX_AMOUNT, MEMBER_KINDS, Command, spoiled
+from bench.story import (
+    Chain,
+    Expected,
+    Foretold,
+    Message,
+    balances,
+    decided,
+    encode,
+    foretold,
+    single,
+    well_formed,
+)
 
 SEED = 2026_11
 PHASES = ("1-ledgers", "2-accounts", "3-funding", "4-trade", "5-closing")
@@ -28,52 +40,6 @@ SINGLES, MEMBERS = 3_000, 17_000  # well-formed commands with a message of their
 CUSTOMERS, MERCHANTS, WEEKS = 600, 45, 4
 HOT = ("Bäckerei Sonne", "Café Größenwahn", "Ølhalle Nord")  # these three get half of all orders
 KEEPS = 500_00  # what each merchant starts with, so that its fees and early payouts are always covered
-UNDECIDED = ("chain_failed", "id_reused", "malformed")  # no verdict of their own is kept under the command's id
-
-
-@dataclass(frozen=True, slots=True)
-class Foretold:
-    """A command and its fate: the status that it must get, what it then moves, and why, if it is a dead letter."""
-
-    command: Command
-    status: str = "applied"
-    moved: int = 0
-    cause: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One line of a file, and what is foretold of each command in it."""
-
-    line: bytes
-    foretold: tuple[Foretold, ...]
-    form: str  # single, batch, or malformed
-
-
-Chain = list[Foretold]
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What must be true once all phases are settled. Amounts are in the ledgers' minor units."""
-
-    messages: dict[str, int]  # by form
-    commands: int  # well-formed ones; a duplicate counts again, a batch counts as its members
-    answered: dict[str, int]  # verdicts by status, one a command; and `malformed`, one a dead letter
-    decided: dict[str, int]  # different ids by status: what is kept, the batches' own ids aside
-    dead_letters: dict[str, int]  # by the kind of `bench.malformed`
-    transfers: int  # applied ones
-    hottest: dict[str, int]  # the account with most transfers, by name
-    money: dict[str, dict[str, int]]  # balances by ledger and class of account; a ledger's add up to 0
-    balances: dict[str, int]  # by account
-
-
-def encode(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def single(told: Foretold) -> Message:
-    return Message(encode(told.command), (told,), "single")
 
 
 class Market:
@@ -89,6 +55,7 @@ class Market:
         self.capped = self.ids(10)  # hold 50.00 at most
         self.overdrawn = self.ids(10)  # owe 100.00 at most
         self.rushing = self.ids(10)  # have money for 4 of the 10 tickets that they ask for at once
+        self.travelling = self.ids(20)  # have 500.00, rent a bicycle against a deposit, and pay for what they share
         self.bank_usd, self.visitor_usd, self.merchant_usd = self.ids(3)
 
     def id(self) -> str:
@@ -169,6 +136,7 @@ class Market:
         for n, id_ in enumerate(self.overdrawn, 1):
             opened.append(self.account(id_, "overdrawn", f"Regular {n}", min_balance=-100_00))
         opened += [self.account(id_, "rushing", f"Fan {n}") for n, id_ in enumerate(self.rushing, 1)]
+        opened += [self.account(id_, "travelling", f"Traveller {n}") for n, id_ in enumerate(self.travelling, 1)]
         for at in range(0, len(opened), 100):
             yield self.batch(opened[at : at + 100])
         yield from map(single, opened[:5])  # opened again under the same id: the same verdict
@@ -191,6 +159,7 @@ class Market:
             yield single(self.pay(self.bank, merchant, KEEPS, "start"))
         yield self.batch([self.pay(self.bank, fan, 4 * 25_00, "top_up") for fan in self.rushing])
         yield self.batch([self.pay(self.bank, card, 20_00, "gift") for card in self.capped])
+        yield self.batch([self.pay(self.bank, guest, 500_00, "top_up") for guest in self.travelling])
         yield single(self.pay(self.bank_usd, self.visitor_usd, 300_00, "top_up"))
         yield single(self.account(self.payroll, "payroll", "Payroll", status="account_exists"))
         yield single(self.account(self.hot[0], "customer", "An impostor", status="account_exists"))
@@ -251,6 +220,55 @@ class Market:
             for n in range(10):
                 yield self.pay(fan, self.charity, 25_00, "ticket", "applied" if n < 4 else "insufficient_funds")
 
+    def rental(self, guest: str, stall: str, price: int) -> Chain:
+        """A deposit of 200.00 is held, the price captured of it, the rest released; one asks for more than is left."""
+        held = self.pay(guest, stall, 200_00, "rental").command | {
+            "type": "transfers.hold",
+            "expires_in_s": 30 * 86_400,
+        }
+        return [
+            Foretold(held),
+            self.of_hold("capture", held, price, amount=price, final=False),
+            self.of_hold("capture", held, 0, "exceeds_hold", amount=200_00),
+            self.of_hold("void", held, 0),
+            self.of_hold("void", held, 0, "already_voided"),
+        ]
+
+    def of_hold(self, verb: str, held: Command, moved: int, status: str = "applied", **fields: object) -> Foretold:
+        legs = ((held["source_id"], held["destination_id"], moved),) if moved else ()
+        command: Command = {"type": f"transfers.{verb}", "id": self.id(), "hold_id": held["id"], **fields}
+        return Foretold(command, status, legs=legs)
+
+    def refund(self, customer: str, merchant: str, price: int) -> Chain:
+        """A purchase of which half is given back, and no more than all of it."""
+        bought = self.pay(customer, merchant, price, "purchase")
+        sides = bought.command["destination_id"], bought.command["source_id"]
+
+        def back(amount: int, status: str = "applied") -> Foretold:
+            command: Command = {"type": "transfers.reverse", "id": self.id(), "transfer_id": bought.command["id"]}
+            return Foretold(
+                command | {"amount": amount}, status, legs=((*sides, amount),) if status == "applied" else ()
+            )
+
+        return [bought, back(price // 2), back(price, "exceeds_original")]
+
+    def shared(self, guest: str, stalls: list[str], each: int) -> Foretold:
+        """One payment for all stalls in equal shares, and 5 % of it for the platform."""
+        amount = each * 20 * len(stalls)
+        parts: list[Command] = [{"account_id": stall, "share": f"19/{20 * len(stalls)}"} for stall in stalls]
+        legs = [(guest, stall, each * 19) for stall in stalls] + [(guest, self.platform, amount // 20)]
+        command: Command = {"type": "transfers.split", "id": self.id(), "source_id": guest, "amount": amount}
+        command |= {"destinations": [*parts, {"account_id": self.platform, "rest": True}], "kind": "shared"}
+        return Foretold(command, legs=tuple(legs))
+
+    def travels(self) -> Iterator[Foretold]:
+        """In list order, since a capture needs its hold: each of them has the money for all of it."""
+        for guest in self.travelling:
+            stalls = self.dice.sample(self.hot, 3)
+            yield from self.rental(guest, stalls[0], self.dice.randrange(20_00, 90_00))
+            yield from self.refund(guest, stalls[1], self.dice.randrange(20_00, 90_00))
+            yield self.shared(guest, stalls, self.dice.randrange(1_00, 3_00))
+
     def reused(self, earlier: list[Foretold]) -> Iterator[Foretold]:
         """Say something else under an id of an earlier phase."""
         changes: tuple[Command, ...] = (
@@ -283,7 +301,7 @@ class Market:
         otherwise = Foretold(gift.command | {"amount": 3_01}, "id_reused")
         chain = self.order(0, self.customers[2], self.merchants[2], 2_00)
         batch = self.batch([gift, gift, otherwise, chain, chain])
-        yield from (batch, batch, self.batch([gift, chain]))
+        yield from (batch, batch, self.batch([gift, chain]), self.batch(self.travels()))
 
     def purchases(self, earlier: list[Foretold]) -> Iterator[tuple[str, str, int]]:
         """Draw who buys where, and for how much, without end, and never beyond what the buyer can pay."""
@@ -331,33 +349,6 @@ class Market:
             yield single(self.pay(stall, self.bank, MAX_AMOUNT, "payout", "insufficient_funds", up_to=True))
 
 
-def well_formed(messages: Iterable[Message]) -> int:
-    return sum(told.status != "malformed" for message in messages for told in message.foretold)
-
-
-def foretold(messages: Iterable[Message]) -> list[Foretold]:
-    return [told for message in messages for told in message.foretold]
-
-
-def decided(foretold: Iterable[Foretold]) -> Iterator[Foretold]:
-    """Yield what is kept under its id: the first verdict of each, if it has one of its own."""
-    ids = set()
-    for told in foretold:
-        if told.status not in UNDECIDED and told.command["id"] not in ids:
-            ids.add(told.command["id"])
-            yield told
-
-
-def balances(foretold: Iterable[Foretold]) -> Counter[str]:
-    """Add up what is moved, by account."""
-    balance: Counter[str] = Counter()
-    for told in decided(foretold):
-        if told.moved:
-            balance[told.command["source_id"]] -= told.moved
-            balance[told.command["destination_id"]] += told.moved
-    return balance
-
-
 def month(seed: int = SEED) -> dict[str, list[Message]]:
     """Tell the month: its messages by phase. The same seed tells the same month."""
     market = Market(seed)
@@ -375,13 +366,13 @@ def expected(month: dict[str, list[Message]]) -> Expected:
     messages = [message for phase in month.values() for message in phase]
     told = foretold(messages)
     kept = list(decided(told))
-    transfers = [one.command for one in kept if one.moved]
+    transfers = [leg for one in kept for leg in one.moves]
     accounts = {
         one.command["account_id"]: one.command
         for one in kept
         if one.command["type"] == "accounts.open" and one.status == "applied"
     }
-    entries = Counter(command[side] for command in transfers for side in ("source_id", "destination_id"))
+    entries = Counter(side for leg in transfers for side in leg[:2])
     hottest, hottest_transfers = entries.most_common(1)[0]
     balance = balances(told)
     money: defaultdict[str, Counter[str]] = defaultdict(Counter)

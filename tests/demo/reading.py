@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.marketplace import Message
+from bench.story import Message
 
 Command = dict[str, Any]
 
@@ -30,6 +30,9 @@ class Reading:
     balances: Counter[str] = field(default_factory=Counter)
     kept: dict[str, tuple[Command, str]] = field(default_factory=dict)
     answered: Counter[str] = field(default_factory=Counter)
+    reserved: Counter[str] = field(default_factory=Counter)
+    holds: dict[str, dict[str, Any]] = field(default_factory=dict)
+    moved: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def take(self, message: Message) -> None:
         """Settle a message. What is foretold of it is looked at only to know whether it can be read."""
@@ -68,6 +71,16 @@ class Reading:
                 return self.open_ledger(command["ledger"])
             case "accounts.open":
                 return self.open_account(command)
+            case "transfers.hold":
+                return self.hold(command)
+            case "transfers.capture":
+                return self.capture(command)
+            case "transfers.void":
+                return self.void(command)
+            case "transfers.reverse":
+                return self.reverse(command)
+            case "transfers.split":
+                return self.split(command)
             case _:
                 return self.post(command)
 
@@ -100,12 +113,60 @@ class Reading:
             return "ledgers_must_match"
         if command.get("up_to"):
             amount = min(amount, self.balances[source_id])
-        left, got = self.balances[source_id] - amount, self.balances[destination_id] + amount
+        left, got = self.balances[source_id] - self.reserved[source_id] - amount, self.balances[destination_id] + amount
         if amount <= 0 or (source.min_balance is not None and left < source.min_balance):
             return "insufficient_funds"
         if destination.max_balance is not None and got > destination.max_balance:
             return "limit_exceeded"
-        self.balances[source_id], self.balances[destination_id] = left, got
+        self.move(source_id, destination_id, amount)
+        self.moved[command["id"]] = command | {"left": amount}
+        return "applied"
+
+    def move(self, source_id: str, destination_id: str, amount: int) -> None:
+        self.balances[source_id] -= amount
+        self.balances[destination_id] += amount
+
+    # These stand outside chains, so nothing of theirs is ever taken back.
+
+    def hold(self, command: Command) -> str:
+        assert self.balances[command["source_id"]] - self.reserved[command["source_id"]] >= command["amount"]
+        self.reserved[command["source_id"]] += command["amount"]
+        self.holds[command["id"]] = command | {"left": command["amount"], "state": "pending"}
+        return "applied"
+
+    def capture(self, command: Command) -> str:
+        hold = self.holds[command["hold_id"]]
+        if command["amount"] > hold["left"]:
+            return "exceeds_hold"
+        assert hold["state"] == "pending" and not command["final"]
+        hold["left"] -= command["amount"]
+        self.reserved[hold["source_id"]] -= command["amount"]
+        self.move(hold["source_id"], hold["destination_id"], command["amount"])
+        return "applied"
+
+    def void(self, command: Command) -> str:
+        hold = self.holds[command["hold_id"]]
+        if hold["state"] != "pending":
+            return "already_voided"
+        self.reserved[hold["source_id"]] -= hold["left"]
+        hold |= {"left": 0, "state": "voided"}
+        return "applied"
+
+    def reverse(self, command: Command) -> str:
+        original = self.moved[command["transfer_id"]]
+        if command["amount"] > original["left"]:
+            return "exceeds_original"
+        original["left"] -= command["amount"]
+        self.move(original["destination_id"], original["source_id"], command["amount"])
+        return "applied"
+
+    def split(self, command: Command) -> str:
+        left = command["amount"]
+        for part in command["destinations"]:
+            over, under = map(int, part.get("share", f"{left}/{command['amount']}").split("/"))
+            amount = command["amount"] * over // under
+            left -= amount
+            self.move(command["source_id"], part["account_id"], amount)
         return "applied"
 
 

@@ -12,7 +12,8 @@ from uuid import UUID
 import pytest
 
 from bench.malformed import KINDS, MAX_AMOUNT, MAX_COMMAND_BYTES, MEMBER_KINDS
-from bench.marketplace import MEMBERS, PHASES, SINGLES, Message, encode, expected, foretold, month, write
+from bench.marketplace import MEMBERS, PHASES, SINGLES, expected, month, write
+from bench.story import Message, encode, foretold
 from tests.demo.reading import Reading
 
 SHIPPED = Path(__file__).parents[2] / "demo"
@@ -31,6 +32,9 @@ REFUSALS = {  # all that the commands of this month can be answered, but `overfl
     "account_exists",
     "chain_failed",
     "malformed",
+    "exceeds_hold",
+    "already_voided",
+    "exceeds_original",
 }
 
 
@@ -107,6 +111,11 @@ def test_what_is_not_foretold_to_be_malformed_is_well_formed(told: dict[str, lis
         "ledgers.open": {"ledger", "currency", "scale"},
         "accounts.open": {"account_id", "ledger", "min_balance", "max_balance", "metadata"},
         "transfers.post": {"source_id", "destination_id", "amount", "up_to", "kind", "metadata"},
+        "transfers.hold": {"source_id", "destination_id", "amount", "kind", "expires_in_s"},
+        "transfers.capture": {"hold_id", "amount", "final"},
+        "transfers.void": {"hold_id"},
+        "transfers.reverse": {"transfer_id", "amount"},
+        "transfers.split": {"source_id", "destinations", "amount", "kind"},
     }
 
     for one in foretold(every(told)):
@@ -115,7 +124,7 @@ def test_what_is_not_foretold_to_be_malformed_is_well_formed(told: dict[str, lis
         command = one.command
         assert set(command) <= {"type", "id"} | fields[command["type"]]
         assert len(encode(command)) <= MAX_COMMAND_BYTES
-        for name in {"id", "account_id", "source_id", "destination_id"} & set(command):
+        for name in {"id", "account_id", "source_id", "destination_id", "hold_id", "transfer_id"} & set(command):
             assert str(UUID(command[name])) == command[name]
             assert UUID(command[name]).version == 4
         if "amount" in command:

@@ -54,6 +54,10 @@ _DECIDED = "SELECT status, count(*) FROM equipoise.inbox WHERE type <> 'batch' G
 _LETTERS = (
     "SELECT reason, detail, count(*) AS letters FROM equipoise.dead_letters GROUP BY reason, detail ORDER BY 3 DESC, 2"
 )
+_APPLIED = """
+    SELECT type, count(*) FROM equipoise.inbox
+    WHERE type <> 'batch' AND status = 'applied' GROUP BY type ORDER BY count(*) DESC, type
+"""
 _BALANCES = "SELECT id::text, credits_posted - debits_posted FROM equipoise.accounts"
 _HOTTEST = """
     SELECT account.id::text, account.metadata ->> 'name' AS name, version,
@@ -131,6 +135,7 @@ def _summary(connection: Connection, told: Told, verdict: Verdict) -> Renderable
     hot = connection.execute(text(_HOTTEST)).one()
     return Group(
         Columns([_answered(told), _letters(connection)], padding=(0, 2)),
+        "applied: " + ", ".join(f"{count:,} {name}" for name, count in _numbers(connection, _APPLIED).items()),
         f"[bold]{verdict.transfers / told.seconds:,.0f} transfers/s[/]: {verdict.transfers:,} through the queue in"
         f" {told.seconds:.1f} s, each of them on disk before it was answered",
         f"hottest account: [bold]{plain(hot.name)}[/], {hot.version:,} entries, holds"
