@@ -1,7 +1,7 @@
 """`make bench-proof`: how long the proof of the books takes, and in how much memory, as the journal grows.
 
-Books of a tenth of the transfers and of all of them, written by the engine without a queue; each is proved by `equipoise
-verify` in a process of its own. Bounded memory shows in the two peaks, which are of the accounts and not of the transfers.
+Books of a tenth of the transfers and of all of them, written by the engine without a queue; each is proved by
+`equipoise verify` in a process of its own. That memory is bounded shows in the two peaks.
 """
 
 import json

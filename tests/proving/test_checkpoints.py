@@ -19,7 +19,6 @@ from worker.proving.verify import verify
 from worker.reading.reader import reader
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
-LAST = "(SELECT max(sequence) FROM equipoise.transfers)"
 
 
 def taken(database_url: str) -> bytes:
@@ -64,30 +63,6 @@ def forged(database_url: str, settlement: Settlement, tamper: Tamper) -> bytes:
     settlement([post(payer, payee, 10)])
     settlement([post(payer, payee, 20)])
     return taken(database_url)
-
-
-def cut_the_tail(tamper: Tamper) -> None:
-    """Take the newest transfer out of every table, and make every count and balance fit."""
-    tamper(f"DELETE FROM equipoise.inbox WHERE id = (SELECT id FROM equipoise.transfers WHERE sequence = {LAST})")
-    tamper(
-        f"UPDATE equipoise.accounts SET version = version - 1, debits_posted = debits_posted - amount"
-        f" FROM equipoise.transfers WHERE sequence = {LAST} AND accounts.id = source_id"
-    )
-    tamper(
-        f"UPDATE equipoise.accounts SET version = version - 1, credits_posted = credits_posted - amount"
-        f" FROM equipoise.transfers WHERE sequence = {LAST} AND accounts.id = destination_id"
-    )
-    tamper(f"DELETE FROM equipoise.transfers WHERE sequence = {LAST}")
-
-
-def test_a_cut_tail_that_was_covered_up_is_seen_by_a_checkpoint_alone(
-    database_url: str, tamper: Tamper, forged: bytes
-) -> None:
-    cut_the_tail(tamper)
-    forger.seal_anew(database_url)
-
-    assert verify(database_url).sound
-    assert kinds(database_url, forged) == {Kind.TAIL_CUT}
 
 
 def test_another_past_that_was_sealed_anew_is_seen_by_a_checkpoint_alone(

@@ -2,11 +2,16 @@
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.conftest import libpq
 from tests.factories import open_books, post
+from tests.proving.forger import seal_anew
 from worker.engine.settle import Settlement
-from worker.reading.verify import Kind, verify
+from worker.proving import checkpoints
+from worker.proving.verdicts import Kind
+from worker.proving.verify import verify
+from worker.reading.reader import reader
 
 
 def cut(url: str, ledger: str, count: int) -> None:
@@ -44,7 +49,20 @@ def test_the_proof_fails_when_the_newest_transfers_are_gone(
 
     cut(database_url, ledger, count)
 
-    assert [fault.kind for fault in verify(database_url).faults] == [Kind.LEDGER_SEQUENCE]
+    assert [fault.kind for fault in verify(database_url).faults] == [Kind.LEDGER_SEQUENCE, Kind.LEDGER_HEAD]
 
 
-# -- The same with the ledger's counter turned back: what only a checkpoint kept elsewhere can tell --------------------
+def test_the_proof_fails_when_the_ledger_forgot_them_too(settlement: Settlement, database_url: str) -> None:
+    """The counter turned back, every seal made to fit: what only a checkpoint that is kept elsewhere can tell."""
+    ledger, [account, bank] = open_books(settlement, [100])
+    settlement([post(account, bank, 1) for _ in range(5)])
+    key = Ed25519PrivateKey.generate()
+    with reader(database_url) as engine:
+        kept = checkpoints.take(engine, key)
+
+    cut(database_url, ledger, 2)
+    seal_anew(database_url)
+
+    assert verify(database_url).sound
+    past = checkpoints.read([kept], key.public_key())
+    assert [fault.kind for fault in verify(database_url, past=past).faults] == [Kind.TAIL_CUT]
