@@ -203,6 +203,7 @@ class ReverseTransfer(Command):
     type: Literal["transfers.reverse"] = "transfers.reverse"
     transfer_id: Id
     amount: Amount | None = None
+    effective_at: Timestamp | None = None
 
     def transfers(self) -> tuple[str, ...]:
         """Name the original."""

@@ -26,7 +26,7 @@ FIELDS = {
         "source_id", "source_liquidity_id", "source_amount",
         "destination_liquidity_id", "destination_id", "destination_amount", *_NOTES,
     ),
-    "transfers.reverse": ("transfer_id", "amount"),
+    "transfers.reverse": ("transfer_id", "amount", "effective_at"),
     "transfers.hold": ("source_id", "destination_id", "amount", "up_to", *_NOTES, "expires_in_s"),
     "transfers.capture": ("hold_id", "amount", "final"),
     "transfers.void": ("hold_id",),

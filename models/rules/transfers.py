@@ -69,7 +69,8 @@ def reverse_transfer(command: ReverseTransfer, books: Books, decided_at: str) ->
     if fault is not None:
         return refused(command, fault, decided_at)
 
-    moved = books.move(command.id, source, destination, amount, Details(reverses=original.id))
+    details = Details(effective_at=command.effective_at, reverses=original.id)
+    moved = books.move(command.id, source, destination, amount, details)
     books.change(original, reversed=original.reversed + amount)
     return outcomes.transferred(command.id, command.type, decided_at, moved)
 

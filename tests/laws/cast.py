@@ -112,7 +112,9 @@ def _exchange(random: Random, _: list[Json]) -> Json:
 
 
 def _reverse(random: Random, before: list[Json]) -> Json:
-    return {"transfer_id": _a_transfer(random, before)} | some(random, {"amount": [1, 3, 10**15]})
+    return {"transfer_id": _a_transfer(random, before)} | some(
+        random, {"amount": [1, 3, 10**15], "effective_at": _MOMENTS}
+    )
 
 
 def _capture(random: Random, before: list[Json]) -> Json:

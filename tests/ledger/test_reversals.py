@@ -1,6 +1,7 @@
 """Reversals: of any transfer, in parts, never above the original; statuses in order, each row mending a fault."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from psycopg import Connection, errors
@@ -19,6 +20,7 @@ from tests.concurrency.threads import at_once, deliver, settlements
 from tests.factories import batch, hold, new, new_id, open_books, post
 from tests.ledger.looking import one, reserved, statuses
 from worker.engine.settle import Settlement
+from worker.reading.trace import trace
 
 
 def reverse(transfer_id: str, amount: int | None = None) -> ReverseTransfer:
@@ -51,6 +53,20 @@ def test_a_reversal_gets_the_first_status_that_holds(settlement: Settlement) -> 
         "transfer_not_found", "transfer_not_found", "exceeds_original", "account_frozen", "account_closed",
         "exceeds_original", "insufficient_funds", "limit_exceeded", "applied", "applied", "exceeds_original",
     ]  # fmt: skip
+
+
+def test_a_reversal_may_say_when_it_took_effect(settlement: Settlement) -> None:
+    _, [payer, payee, _] = open_books(settlement, [10, 0])
+    moved = post(payer, payee, 10)
+    moment = datetime(2020, 2, 29, 12, tzinfo=UTC)
+    refund = new(ReverseTransfer, transfer_id=moved.id, effective_at=moment)
+
+    assert statuses(settlement, moved, refund, refund) == ["applied"] * 3
+    with settlement.engine.connect() as connection:
+        found = trace(connection, refund.id)
+    assert [(it.effective_at, it.reverses) for it in found.transfers] == [(moment, moved.id)]
+    assert found.content is not None
+    assert found.content["effective_at"] == "2020-02-29T12:00:00.000000Z"
 
 
 def test_a_reversal_moves_what_is_left_back_under_its_own_id(settlement: Settlement) -> None:
