@@ -214,7 +214,7 @@ class ReverseTransfer(Command):
 
 
 class HoldTransfer(Command):
-    """Reserve money for a transfer that may come later; it is released after `expires_in_s`, if that is given."""
+    """Reserve money for a transfer that may come later, until `expires_at` or for `expires_in_s`; neither: for ever."""
 
     type: Literal["transfers.hold"] = "transfers.hold"
     source_id: Id
@@ -225,6 +225,7 @@ class HoldTransfer(Command):
     effective_at: Timestamp | None = None
     metadata: Metadata | None = None
     expires_in_s: Seconds | None = None
+    expires_at: Timestamp | None = None
 
     def accounts(self) -> tuple[str, ...]:
         """Name both sides."""

@@ -27,7 +27,7 @@ FIELDS = {
         "destination_liquidity_id", "destination_id", "destination_amount", *_NOTES,
     ),
     "transfers.reverse": ("transfer_id", "amount", "effective_at"),
-    "transfers.hold": ("source_id", "destination_id", "amount", "up_to", *_NOTES, "expires_in_s"),
+    "transfers.hold": ("source_id", "destination_id", "amount", "up_to", *_NOTES, "expires_in_s", "expires_at"),
     "transfers.capture": ("hold_id", "amount", "final"),
     "transfers.void": ("hold_id",),
     "transfers.extend": ("hold_id", "expires_in_s", "amount"),

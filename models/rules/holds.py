@@ -13,7 +13,7 @@ from models.commands import CaptureTransfer, Command, ExtendHold, HoldTransfer, 
 from models.contract import MAX_COUNTER
 from models.fields import Id
 from models.outcomes import Outcome, moment, refused
-from models.rules.transfers import obstacle
+from models.rules.transfers import first, obstacle
 from models.statuses import Status
 
 
@@ -45,6 +45,8 @@ def expire_holds(command: ExpireHolds, _books: Books, decided_at: str) -> Outcom
 
 def hold_transfer(command: HoldTransfer, books: Books, decided_at: str) -> Outcome:
     """Reserve money on both sides, within the limits of both, as if it had moved."""
+    if command.expires_in_s is not None and command.expires_at is not None:
+        return refused(command, Status.INVALID, decided_at)
     if command.source_id == command.destination_id:
         return refused(command, Status.ACCOUNTS_MUST_DIFFER, decided_at)
     source = books.accounts.get(command.source_id)
@@ -54,9 +56,12 @@ def hold_transfer(command: HoldTransfer, books: Books, decided_at: str) -> Outco
     if destination is None:
         return refused(command, Status.DESTINATION_NOT_FOUND, decided_at)
     amount = min(command.amount, source.available) if command.up_to else command.amount
-    fault = obstacle(source, destination, amount)
-    if fault is not None:
-        return refused(command, fault, decided_at)
+    deadline = command.expires_at or _deadline(command.expires_in_s, decided_at)
+    faults = [fault] if (fault := obstacle(source, destination, amount)) else []
+    if deadline is not None and deadline <= moment(decided_at):
+        faults.append(Status.HOLD_EXPIRED)
+    if faults:
+        return refused(command, first(faults), decided_at)
 
     hold = Hold(
         id=command.id,
@@ -65,7 +70,7 @@ def hold_transfer(command: HoldTransfer, books: Books, decided_at: str) -> Outco
         destination_id=destination.id,
         amount=amount,
         remaining=amount,
-        expires_at=_deadline(command.expires_in_s, decided_at),
+        expires_at=deadline,
         kind=command.kind,
         effective_at=command.effective_at,
         metadata=command.metadata,
@@ -142,10 +147,10 @@ def _deadline(expires_in_s: int | None, decided_at: str) -> datetime | None:
 
 
 def _told(
-    command: HoldTransfer | VoidTransfer | ExtendHold, hold: Hold, books: Books, decided_at: str, **first: int
+    command: HoldTransfer | VoidTransfer | ExtendHold, hold: Hold, books: Books, decided_at: str, **told: int
 ) -> Outcome:
     sides = (books.accounts[hold.source_id], books.accounts[hold.destination_id])
-    answer: dict[str, Any] = first | {"hold": _state(hold), "balances": {side.id: side.after() for side in sides}}
+    answer: dict[str, Any] = told | {"hold": _state(hold), "balances": {side.id: side.after() for side in sides}}
     return outcomes.decided(command.id, command.type, Status.APPLIED.value, decided_at, answer)
 
 

@@ -14,9 +14,11 @@ Json = dict[str, Any]
 NOTES: list[Json] = [{}, {"a": 1}, {"a": True}, {"b": [None, "é"], "a": {}}]
 FLOORS = [None, 0, -5, 1]
 _CEILINGS = [None, 0, 10, 40, -1]
-_MOMENTS = ["2026-01-02T03:04:05.600000Z", "0999-12-31T00:00:00.000000Z"]
-_DEADLINES = [20, 40, 60, 10**8, 3 * 10**8]
+PAST = "0999-12-31T00:00:00.000000Z"
+_MOMENTS = ["2026-01-02T03:04:05.600000Z", PAST]
+_TERMS = [20, 40, 60, 10**8, 3 * 10**8]
 """Seconds: some acts of a story are 20 apart, so that the first are met exactly; the others are years after its end."""
+_DEADLINES = ["2999-01-02T03:04:05.600000Z", "2999-01-02T03:04:05.600000Z", PAST]
 _ABOUT: dict[str, list[Any]] = {"kind": ["fee", None], "effective_at": _MOMENTS, "metadata": NOTES}
 
 
@@ -73,7 +75,9 @@ def _post(random: Random, _: list[Json]) -> Json:
 
 
 def _hold(random: Random, _: list[Json]) -> Json:
-    return _sides(random) | some(random, _ABOUT | {"up_to": [True, False], "expires_in_s": _DEADLINES})
+    return _sides(random) | some(
+        random, _ABOUT | {"up_to": [True, False], "expires_in_s": _TERMS, "expires_at": _DEADLINES}
+    )
 
 
 def _split(random: Random, _: list[Json]) -> Json:
@@ -128,7 +132,7 @@ def _void(random: Random, before: list[Json]) -> Json:
 
 def _extend(random: Random, before: list[Json]) -> Json:
     hold = {"hold_id": _a_hold(random, before)}
-    fields = some(random, {"amount": [1, 4, 8, 30, 10**15], "expires_in_s": _DEADLINES})
+    fields = some(random, {"amount": [1, 4, 8, 30, 10**15], "expires_in_s": _TERMS})
     return hold | (fields or ({"amount": random.randint(1, 12)} if random.random() < 0.8 else {}))
 
 

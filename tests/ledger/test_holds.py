@@ -258,6 +258,32 @@ def test_at_its_deadline_a_hold_has_expired(settlement: Settlement, ending: Endi
     assert reserved(settlement, bank) == (-10, 0, 0)
 
 
+def test_a_hold_may_name_its_deadline(settlement: Settlement) -> None:
+    _, [account, bank] = open_books(settlement, [10])
+    held = hold(account, bank, 10, expires_at=NOON)
+    late, twofold = hold(account, bank, 1, expires_at=NOON), hold(account, account, 1, expires_at=NOON, expires_in_s=1)
+
+    told = one(at(settlement, NOON - MICROSECOND), held)
+
+    assert told["hold"]["expires_at"] == "2100-01-01T12:00:00.000000Z"
+    assert statuses(at(settlement, NOON - MICROSECOND), twofold, capture(held.id, 1, final=False)) == [
+        "invalid",
+        "applied",
+    ]
+    assert statuses(at(settlement, NOON), late, held, capture(held.id)) == ["hold_expired", "applied", "hold_expired"]
+    assert reserved(settlement, account) == (9, 0, 0)
+
+
+def test_a_deadline_that_has_come_is_told_before_what_the_accounts_hold(settlement: Settlement) -> None:
+    _, [account, frozen, bank] = open_books(settlement, [10, 0])
+    _, [abroad, _] = open_books(settlement, [0])
+    settlement([new(FreezeAccount, account_id=frozen)])
+
+    told = statuses(at(settlement, NOON), *(hold(account, to, 11, expires_at=NOON) for to in (abroad, frozen, bank)))
+
+    assert told == ["ledgers_must_match", "hold_expired", "hold_expired"]
+
+
 @pytest.mark.parametrize("late", [timedelta(), timedelta(days=9)], ids=["at the deadline", "days later"])
 def test_what_an_overdue_hold_reserved_can_be_spent(settlement: Settlement, late: timedelta) -> None:
     _, [account, full, bank] = open_books(settlement, [10, 0], max_balance=10)
