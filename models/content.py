@@ -46,6 +46,8 @@ def _plain(value: Any) -> Any:
 def first_difference(first: Mapping[str, Any], command: Command | Batch) -> str | None:
     """Name the first field in which `command` differs from an id's first content; None where none does."""
     second = content_of(command)
+    if _bytes(first) == _bytes(second):
+        return None
     if first["type"] != second["type"]:
         return "type"
     names = ("commands",) if isinstance(command, Batch) else type(command).model_fields
@@ -57,7 +59,11 @@ def first_difference(first: Mapping[str, Any], command: Command | Batch) -> str 
 
 def _canonical(content: Mapping[str, Any], name: str) -> bytes | None:
     """Give a field's bytes, None where it is left out: null is no default of its own, nor is true 1."""
-    return orjson.dumps(content[name], option=orjson.OPT_SORT_KEYS) if name in content else None
+    return _bytes(content[name]) if name in content else None
+
+
+def _bytes(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 @cache
