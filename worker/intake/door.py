@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, uuid5
 
 import orjson
@@ -24,6 +24,8 @@ from worker.intake.decoder import Unreadable, decode, depth, first_flaw
 from worker.intake.spans import Sent, value_end
 
 BATCH_TASK = "batch"
+
+C = TypeVar("C", bound=Command)
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "equipoise:dead-letter")
 _ID_FAULT = "not a UUID of 36 characters, lower case, neither nil nor all ones"
@@ -73,7 +75,7 @@ def judge(delivery: Delivery) -> Judged:
         linked = any((embed or {}).values())
         if delivery.task == BATCH_TASK:
             return Judged(_batch(payload, delivery, suspicious), linked)
-        return Judged(_command(payload, delivery.task, suspicious), linked)
+        return Judged(validated(COMMANDS[delivery.task], payload, suspicious=suspicious), linked)
     except (Malformed, Unreadable) as error:
         return Judged(dead_letter(delivery, Reason.MALFORMED, str(error), payload))
 
@@ -148,14 +150,14 @@ def _why_unreadable(body: bytes) -> str:
     return _unknown_type(value, (*COMMANDS, BATCH_TASK))
 
 
-def _command(payload: dict[str, Any], type_: str, suspicious: bool) -> Command:
-    """Validate one command."""
+def validated(model: type[C], payload: dict[str, Any], *, suspicious: bool) -> C:
+    """Make a command of what `decode` gave, with its word on whether to look for flaws. Raises Malformed."""
     if suspicious or payload.get("metadata"):
         _bound(payload)
     if suspicious:
         _refuse_flaws(payload)
     try:
-        return COMMANDS[type_].model_validate(payload)
+        return model.model_validate(payload)
     except ValidationError as error:
         raise Malformed(_first_fault(error)) from error
 
@@ -225,7 +227,7 @@ def _member(payload: Any, delivery: Delivery, sent: Sent, place: str, suspicious
             raise Malformed(_unknown_type(payload, COMMANDS))
         if (suspicious or _may_be_long(payload, type_)) and len(sent.member(place)) > contract.MAX_COMMAND_BYTES:
             raise Malformed(f"more than {contract.MAX_COMMAND_BYTES} bytes")
-        return _command(payload, type_, suspicious)
+        return validated(COMMANDS[type_], payload, suspicious=suspicious)
     except Malformed as error:
         return dead_letter(delivery, Reason.MALFORMED, str(error), payload, place, sent.member(place))
 
