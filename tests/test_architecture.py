@@ -28,6 +28,9 @@ FORBIDDEN = {
         "worker.app", "worker.broker", "worker.cli", "worker.intake", "worker.stack",
     },
     "worker.intake": {"worker.cli", "worker.reading", "worker.sending", "worker.stack"},
+    "worker.porting": CELERY | CONCURRENCY | {
+        "worker.app", "worker.broker", "worker.cli", "worker.sending", "worker.settings", "worker.stack",
+    },
     "worker.postgres": CELERY | CONCURRENCY | {
         "worker.app", "worker.broker", "worker.cli", "worker.engine", "worker.intake", "worker.reading",
         "worker.sending", "worker.settings", "worker.stack",

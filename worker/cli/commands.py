@@ -10,7 +10,7 @@ import sys
 import typer
 from typer.main import get_command
 
-from worker.cli import books, dead, demo, proof, sender, serve
+from worker.cli import books, dead, demo, porting, proof, sender, serve
 from worker.cli.endings import EXPECTED, Failed, Status, end_on_sigterm, told
 from worker.cli.show import warn
 
@@ -35,6 +35,8 @@ for command in (
     proof.checkpoint,
 ):
     app.command()(command)
+app.command("import")(porting.import_)
+app.command()(porting.export)
 app.add_typer(dead.app, name="dead")
 
 

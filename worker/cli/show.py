@@ -46,7 +46,12 @@ def typed(argument: str) -> str:
 
 def plain(text: object) -> str:
     """Make a text harmless: what would move the cursor, hide or reorder is shown by its number, markup as it stands."""
-    return escape(FORBIDDEN_CHARACTERS.sub(lambda found: f"\\u{ord(found.group()):04x}", str(text)))
+    return escape(visible(str(text)))
+
+
+def visible(text: str) -> str:
+    """Make a text harmless that is shown without markup."""
+    return FORBIDDEN_CHARACTERS.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 ID_WIDTH = 36

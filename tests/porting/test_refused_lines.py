@@ -1,0 +1,105 @@
+"""What the command `import` says of lines that were not applied, and of files that are none."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.test_endings import failed
+from tests.factories import new_id
+from tests.porting.conftest import Run, rows
+from tests.porting.files import books, file_of, told, transfers
+
+
+def test_what_is_refused_or_malformed_is_named_with_its_line(run: Run, database_url: str) -> None:
+    source, destination, id = new_id(), new_id(), new_id()
+    lines = file_of(*books("a", source, destination)).splitlines()
+    lines += [
+        b"",
+        b"{",
+        b'{"type": "transfers.post", "id": "%s", "amount": 1.5}' % id.encode(),
+        b'{"type": "nothing"}',
+        *file_of(*transfers(source, destination, 1)).splitlines(),
+    ]
+
+    done = run("import", "--json", "--name", "x", "-", stdin=b"\r\n".join(lines))
+    dead = rows(database_url, "SELECT count(*) FROM equipoise.dead_letters")
+
+    *refused, summary = told(done)
+    assert [(it["line"], it["status"]) for it in refused] == [
+        (5, "malformed"),
+        (6, "malformed"),
+        (7, "malformed"),
+        (8, "insufficient_funds"),
+    ]
+    assert refused[1] == {
+        "line": 6, "id": id, "type": "transfers.post", "status": "malformed",
+        "detail": "amount: a number with a fraction or exponent (1.5)",
+    }  # fmt: skip
+    assert summary["statuses"] == {"applied": 3, "insufficient_funds": 1, "malformed": 3}
+    assert (summary["refused"], summary["name"], dead) == (4, "x", [(0,)])
+    assert done.returncode == 1
+    assert done.stderr == b"equipoise: not applied: 4\n"
+
+
+def test_people_are_told_of_the_first_refusals_and_how_many_more(run: Run) -> None:
+    done = run("import", "-", stdin=b'{"\x1b[2J\n' * 30)
+
+    shown = done.stderr.decode().splitlines()
+    assert [line.split(":")[1] for line in shown[:20]] == [f" line {number}" for number in range(1, 21)]
+    assert shown[20] == "equipoise: and 10 more (--json names all)"
+    assert shown[21] == "equipoise: not applied: 30"
+    assert "\x1b" not in done.stderr.decode()
+    assert len(told(run("import", "--json", "-", stdin=b"{\n" * 30))) == 31
+
+
+def test_a_batch_is_counted_by_its_members(run: Run) -> None:
+    first, second = books("a", new_id())
+    wrong = second | {"id": new_id(), "ledger": "b", "account_id": new_id()}
+    members: list[Any] = [first | {"id": new_id()}, [second | {"id": new_id()}], wrong, {"type": "x"}]
+
+    done = run("import", "--json", "-", stdin=file_of({"type": "batch", "id": new_id(), "commands": members}))
+
+    *refused, summary = told(done)
+    assert summary["statuses"] == {"applied": 2, "ledger_not_found": 1, "malformed": 1}
+    assert [(it["line"], it.get("id"), it["status"]) for it in refused] == [
+        (1, wrong["id"], "ledger_not_found"),
+        (1, None, "malformed"),
+    ]
+
+
+def test_a_pipe_needs_a_name_for_lines_without_ids(run: Run) -> None:
+    done = run("import", "-", stdin=file_of(*books("a")))
+
+    assert done.returncode == 1
+    assert b"--name" in done.stderr
+
+
+def test_a_dry_run_judges_and_stores_nothing(run: Run, database_url: str) -> None:
+    lines = file_of(*books("a", new_id())) + b"{\n"
+
+    done = run("import", "--dry-run", "--json", "--name", "x", "-", stdin=lines)
+
+    assert done.returncode == 1
+    assert told(done)[-1]["statuses"] == {"malformed": 1, "sound": 2}
+    assert rows(database_url, "SELECT count(*) FROM equipoise.inbox") == [(0,)]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\r\n \n", b"\xef\xbb\xbf"], ids=["empty", "blank", "a mark"])
+@pytest.mark.parametrize("written", ["jsonl", "csv"])
+def test_a_file_of_nothing_is_imported(content: bytes, written: str, run: Run) -> None:
+    done = run("import", "--json", "--format", written, "-", stdin=content)
+
+    assert (done.returncode, told(done)[-1]["statuses"]) == (0, {})
+
+
+def test_what_is_no_file_of_commands_is_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(os.urandom(1000).replace(b"\n", b""))
+
+    assert "column" in failed(run("import", tmp_path / "a.csv"), 65)
+    assert "column" in failed(run("import", "--format", "csv", "-", stdin=b"type,amuont\n"), 65)
+    assert "No such file" in failed(run("import", tmp_path / "none"), 66)
+    assert "directory" in failed(run("import", tmp_path), 66)
+    assert run("import", "--format", "xlsx", "-").returncode == 2
+    assert run("import", "--name", "", "-").returncode == 2

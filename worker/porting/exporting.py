@@ -1,0 +1,167 @@
+"""A ledger as the commands that make it again in an empty database: accounts, transfers in their order, holds, limits.
+
+All of it in one state of the books, read by cursors of the server, so that memory holds a page of rows. Accounts are
+opened without limits, since those of the past are not known to a transfer, and get the present ones at the end, as they
+get their states. An id that is no command's own is a UUIDv5: exporting twice gives the same bytes, and importing twice
+changes nothing.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+import orjson
+from sqlalchemy import Connection, Row, text
+
+from models.contract import MAX_COMMAND_BYTES
+from models.outcomes import timestamp
+from models.rules.transfers import leg_id
+
+ROWS_AT_ONCE: Final = 5_000
+"""Rows a round trip, about 2 MB."""
+
+COLUMNS: Final = (
+    "type", "id", "ledger", "currency", "scale", "account_id", "source_id", "destination_id", "amount", "kind",
+    "effective_at", "transfer_id", "expires_at", "min_balance", "max_balance", "owner_id", "destinations", "sources",
+    "metadata",
+)  # fmt: skip
+"""Every field that an exported command may have, in the order of a CSV file's columns."""
+
+_NAMESPACE: Final = uuid5(NAMESPACE_URL, "equipoise:export")
+
+_LEDGER = "SELECT number, name, currency, scale, sequence FROM equipoise.ledgers WHERE name = :name"
+_COUNT_ACCOUNTS = "SELECT count(*) FROM equipoise.accounts WHERE ledger = :number"
+_ACCOUNTS = """
+    SELECT id::text, owner_id::text, min_balance, max_balance, state, metadata
+    FROM equipoise.accounts WHERE ledger = :number ORDER BY id
+"""
+# Only a split's transfers are made by a split again; an exchange's other half is another ledger's.
+_TRANSFERS = """
+    SELECT id::text, source_id::text, destination_id::text, amount, kind, coalesce(effective_at, created_at) AS moment,
+           metadata, reverses::text, CASE WHEN command_id IS NOT NULL THEN (
+               SELECT id::text FROM equipoise.inbox command WHERE id = command_id AND type = 'transfers.split'
+           ) END AS split_id
+    FROM equipoise.transfers WHERE ledger = :number ORDER BY sequence
+"""
+# One that is overdue has ended, whether or not its row says so already.
+_HOLDS = """
+    SELECT id::text, source_id::text, destination_id::text, remaining, kind, effective_at, metadata, expires_at
+    FROM equipoise.holds
+    WHERE ledger = :number AND state = 'pending' AND (expires_at > now()) IS NOT FALSE
+    ORDER BY id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One ledger, in the state of the connection's transaction."""
+
+    connection: Connection
+    ledger: Row[Any]
+
+    @property
+    def commands_at_least(self) -> int:
+        """How many commands it takes but for those about holds, limits and states."""
+        count: int = 1 + self.connection.execute(text(_COUNT_ACCOUNTS), {"number": self.ledger.number}).scalar_one()
+        return count + int(self.ledger.sequence)
+
+    def commands(self) -> Iterator[dict[str, Any]]:
+        """Give the commands, each as it travels in a file."""
+        name = self.ledger.name
+        yield _command("ledgers.open", _id(name), ledger=name, currency=self.ledger.currency, scale=self.ledger.scale)
+        for account in self._rows(_ACCOUNTS):
+            yield _opened(account, name)
+        for split_id, legs in groupby(self._rows(_TRANSFERS), key=lambda row: row.split_id):
+            yield from _moves(split_id, legs)
+        yield from map(_reserved, self._rows(_HOLDS))
+        for account in self._rows(_ACCOUNTS):
+            yield from _bounded(account)
+
+    def _rows(self, statement: str) -> Iterable[Row[Any]]:
+        values = {"number": self.ledger.number}
+        return self.connection.execute(text(statement).execution_options(yield_per=ROWS_AT_ONCE), values)
+
+
+def export(connection: Connection, ledger: str) -> Export | None:
+    """Find the ledger; None where there is none of that name."""
+    row = connection.execute(text(_LEDGER), {"name": ledger}).one_or_none()
+    return None if row is None else Export(connection, row)
+
+
+def _opened(account: Row[Any], ledger: str) -> dict[str, Any]:
+    about = {"owner_id": account.owner_id, "metadata": account.metadata}
+    opened = _command("accounts.open", _id(account.id, "open"), account_id=account.id, ledger=ledger)
+    return opened | {"min_balance": None} | _said(about)
+
+
+def _moves(split_id: str | None, transfers: Iterable[Row[Any]]) -> Iterable[dict[str, Any]]:
+    """Make some transfers again: each by itself, or all by the split that made them, if that is not too long."""
+    if split_id is None:
+        return map(_moved, transfers)
+    legs = list(transfers)
+    split = _split(split_id, legs)
+    # Shares may have taken less room than what they came to.
+    return [split] if len(orjson.dumps(split)) <= MAX_COMMAND_BYTES else map(_moved, legs)
+
+
+def _moved(transfer: Row[Any]) -> dict[str, Any]:
+    """Post a transfer again, or reverse the one that it reverses; with the moment it was made, if it has no other."""
+    moment = {"effective_at": timestamp(transfer.moment)}
+    if transfer.reverses is not None:
+        return _command(
+            "transfers.reverse", transfer.id, transfer_id=transfer.reverses, amount=transfer.amount, **moment
+        )
+    sides = {"source_id": transfer.source_id, "destination_id": transfer.destination_id}
+    about = {"kind": transfer.kind, **moment, "metadata": transfer.metadata}
+    return _command("transfers.post", transfer.id, **sides, amount=transfer.amount) | _said(about)
+
+
+def _split(id: str, legs: Sequence[Row[Any]]) -> dict[str, Any]:
+    """Split an amount again, by the amounts that came of it."""
+    assert [leg.id for leg in legs] == [leg_id(id, place) for place in range(1, len(legs) + 1)]
+    first = legs[0]
+    about = {"kind": first.kind, "effective_at": timestamp(first.moment), "metadata": first.metadata}
+    if all(leg.source_id == first.source_id for leg in legs):
+        parts = [{"account_id": leg.destination_id, "amount": leg.amount} for leg in legs]
+        sides = {"source_id": first.source_id, "destinations": parts}
+    else:
+        parts = [{"account_id": leg.source_id, "amount": leg.amount} for leg in legs]
+        sides = {"sources": parts, "destination_id": first.destination_id}
+    return _command("transfers.split", id, **sides, amount=sum(leg.amount for leg in legs)) | _said(about)
+
+
+def _reserved(hold: Row[Any]) -> dict[str, Any]:
+    """Reserve what remains of a hold, until the moment it would have been reserved to."""
+    about = {
+        "kind": hold.kind,
+        "effective_at": hold.effective_at and timestamp(hold.effective_at),
+        "expires_at": hold.expires_at and timestamp(hold.expires_at),
+        "metadata": hold.metadata,
+    }
+    sides = {"source_id": hold.source_id, "destination_id": hold.destination_id}
+    return _command("transfers.hold", hold.id, **sides, amount=hold.remaining) | _said(about)
+
+
+def _bounded(account: Row[Any]) -> Iterator[dict[str, Any]]:
+    """Give an account its present limits, and its state."""
+    limits = {"min_balance": account.min_balance, "max_balance": account.max_balance}
+    if limits != {"min_balance": None, "max_balance": None}:
+        yield _command("accounts.limit", _id(account.id, "limit", *limits.values()), account_id=account.id, **limits)
+    if account.state != "open":
+        type_ = {"frozen": "accounts.freeze", "closed": "accounts.close"}[account.state]
+        yield _command(type_, _id(account.id, account.state), account_id=account.id)
+
+
+def _command(type_: str, id: str, **fields: Any) -> dict[str, Any]:
+    return {"type": type_, "id": id} | fields
+
+
+def _said(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what was not said."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _id(*what: object) -> str:
+    return str(uuid5(_NAMESPACE, " ".join(map(str, what))))
