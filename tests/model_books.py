@@ -116,6 +116,7 @@ class Books:
             leg: Leg = id, "", 0
         else:
             leg = (id, other, left) if left >= 0 else (other, id, -left)
+            faults |= {"overflow"} if abs(left) > 10**15 else set()
             refusal = self._refusal([leg], *faults, zero_moves=False)
         if refusal:
             # Whoever is to take the remainder is its destination, also where there is a debt to pay.

@@ -65,7 +65,7 @@ REFUSALS: Final[dict[type[Command], tuple[Status, ...]]] = {
     SplitTransfer: (Status.INVALID, *_NO_PAIR, *_STATES, *_AMOUNTS),
     ExchangeTransfer: (*_NO_PAIR, Status.LEDGERS_MUST_DIFFER, *_STATES, *_AMOUNTS),
     ReverseTransfer: (Status.TRANSFER_NOT_FOUND, Status.EXCEEDS_ORIGINAL, *_STATES, *_AMOUNTS),
-    HoldTransfer: (*_NO_PAIR, *_STATES, *_AMOUNTS),
+    HoldTransfer: (Status.INVALID, *_NO_PAIR, Status.HOLD_EXPIRED, *_STATES, *_AMOUNTS),
     CaptureTransfer: (*_NO_HOLD, Status.EXCEEDS_HOLD, *_ENDED, Status.ACCOUNT_FROZEN),
     VoidTransfer: (*_NO_HOLD, *_ENDED),
     ExtendHold: (Status.INVALID, *_NO_HOLD, *_ENDED, Status.ACCOUNT_FROZEN, *_AMOUNTS),

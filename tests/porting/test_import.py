@@ -12,7 +12,7 @@ from tests.porting.conftest import Run, rows, runner
 from tests.porting.files import BALANCES, books, file_of, told, transfers
 from worker.porting import opening
 from worker.porting.importing import GROUP_COMMANDS
-from worker.reading.verify import verify
+from worker.proving.verify import verify
 from worker.settings import Urls
 
 # -- Opening balances and past transfers -------------------------------------------------------------------------------

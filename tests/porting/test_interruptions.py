@@ -19,7 +19,7 @@ from worker.porting.importing import Importer
 from worker.porting.judging import Name, judged
 from worker.porting.lines import Line
 from worker.postgres.failures import LedgerBusy
-from worker.reading.verify import verify
+from worker.proving.verify import verify
 from worker.settings import Urls
 
 

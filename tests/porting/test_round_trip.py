@@ -31,8 +31,8 @@ from worker.porting.judging import Name, judged
 from worker.porting.lines import lines
 from worker.porting.opening import OpeningBalance
 from worker.porting.rows import Header, Writer
+from worker.proving.verify import verify
 from worker.reading.trace import trace
-from worker.reading.verify import verify
 
 UNABRIDGED = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
 MANY = pytest.param(1_000, marks=[pytest.mark.long, pytest.mark.timeout(1_200)])
