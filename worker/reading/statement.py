@@ -9,30 +9,33 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from models.outcomes import timestamp
 from worker.reading.accounts import Account, find
+from worker.reading.moments import version_at
 
 ENTRIES_AT_ONCE = 500
 """Entries a page, about 100 KB."""
 
-_LAST = text(
+ENTRY = """
+    version, transfer_id::text, side, change, balance, available, other_id::text, sequence, created_at, kind,
+    effective_at, metadata
+"""
+"""The columns of an `Entry`, in its order."""
+
+_AFTER = text(
     """
-    SELECT version, balance, available
-    FROM equipoise.entries
-    WHERE account_id = cast(:id AS uuid) AND created_at <= cast(:at AS timestamptz)
-    ORDER BY version DESC LIMIT 1
+    SELECT balance, available FROM equipoise.entries
+    WHERE account_id = cast(:id AS uuid) AND version = :version LIMIT 1
     """
 )
 _PAGE = text(
-    """
-    SELECT version, transfer_id::text, side, change, balance, available, other_id::text, sequence, created_at,
-           kind, effective_at, metadata
-    FROM equipoise.entries
+    f"""
+    SELECT {ENTRY} FROM equipoise.entries
     WHERE account_id = cast(:id AS uuid) AND version > :after AND version <= :last
     ORDER BY version LIMIT :count
-    """
+    """  # noqa: S608  # of our own constants
 )
 
 
@@ -106,8 +109,14 @@ def statement(engine: Engine, account_id: str, at: datetime | None = None) -> St
             return None
         if at is None:
             return Statement(account, None, account.balance, account.available, account.version)
-        last = connection.execute(_LAST, {"id": account_id, "at": at}).one_or_none()
-        return Statement(account, at, *((last.balance, last.available, last.version) if last else (0, 0, 0)))
+        version = version_at(connection, account_id, account.version, at)
+        return Statement(account, at, *balance_after(connection, account_id, version), version)
+
+
+def balance_after(connection: Connection, account_id: str, version: int) -> tuple[int, int]:
+    """Give the balance, and what was available of it, after so many entries."""
+    after = connection.execute(_AFTER, {"id": account_id, "version": version}).one_or_none()
+    return (after.balance, after.available) if after else (0, 0)
 
 
 def pages(engine: Engine, stated: Statement) -> Iterator[list[Entry]]:
