@@ -10,7 +10,7 @@ import sys
 import typer
 from typer.main import get_command
 
-from worker.cli import books, dead, demo, porting, proof, sender, serve
+from worker.cli import accounts, books, dead, demo, porting, proof, sender, serve
 from worker.cli.endings import EXPECTED, Failed, Status, end_on_sigterm, told
 from worker.cli.show import warn
 
@@ -28,8 +28,8 @@ for command in (
     serve.up,
     serve.migrate,
     sender.send,
-    books.account,
-    books.statement,
+    accounts.account,
+    accounts.statement,
     books.trace,
     proof.verify,
     proof.checkpoint,

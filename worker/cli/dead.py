@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from models.outcomes import timestamp
-from worker.cli.books import AsJson
+from worker.cli.arguments import AsJson
 from worker.cli.endings import Failed, Status
 from worker.cli.show import console, json_lines, plain, table
 from worker.reading import dead_letters
