@@ -65,6 +65,20 @@ class Transfer(SQLModel, table=True):
         Index("transfers_hold", "hold_id", postgresql_where=text("hold_id IS NOT NULL")),
         Index("transfers_reverses", "reverses", postgresql_where=text("reverses IS NOT NULL")),
         Index("transfers_command", "command_id", postgresql_where=text("command_id IS NOT NULL")),
+        Index(
+            "transfers_source_effective",
+            "source_id",
+            "effective_at",
+            "source_version",
+            postgresql_where=text("effective_at IS NOT NULL"),
+        ),
+        Index(
+            "transfers_destination_effective",
+            "destination_id",
+            "effective_at",
+            "destination_version",
+            postgresql_where=text("effective_at IS NOT NULL"),
+        ),
         {"schema": SCHEMA},
     )
 
