@@ -1,4 +1,4 @@
-"""The commands about accounts: `account`, now, and `statement`, at any time."""
+"""The commands about accounts: `account`, now and with what is reserved, and `statement`, at any time."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -14,10 +14,11 @@ from models.outcomes import timestamp
 from worker.cli.arguments import AsJson, from_stdin, moment, quoted
 from worker.cli.endings import Failed, Status
 from worker.cli.show import console, json_lines, plain, table, typed
-from worker.reading import accounts
+from worker.reading import accounts, open_holds
 from worker.reading.accounts import Account
 from worker.reading.effective import CountedEntry, EffectiveStatement, effective_statement
 from worker.reading.effective import entries as entries_counted
+from worker.reading.open_holds import OpenHolds
 from worker.reading.reader import reader
 from worker.reading.statement import ENTRIES_AT_ONCE, Entry, Statement, pages
 from worker.reading.statement import statement as statement_of
@@ -27,17 +28,22 @@ from worker.settings import Settings, database_url
 def account(
     ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Accounts; - reads ids from standard input.")],
     json: AsJson = False,
+    holds: Annotated[bool, typer.Option("--holds", help="And the pending holds on them, of the same moment.")] = False,
 ) -> None:
     """Show accounts: balances, limits, state."""
     wanted = [typed(id) for given in ids for id in (from_stdin() if given == "-" else [given])]
     with reader(database_url(Settings())) as engine, engine.connect() as connection:
         found = accounts.find(connection, wanted)
+        held = open_holds.find(connection, found) if holds else {}
     if json:
-        json_lines(accounts.answers(wanted, found))
+        json_lines(_with_holds(answer, held) for answer in accounts.answers(wanted, found))
         return
     shown = [found[id] for id in wanted if id in found]
     if shown:
         console().print(_accounts(shown))
+    for one in shown:
+        if one.id in held:
+            console().print(_holds(held[one.id], one))
     missing = [id for id in wanted if id not in found]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
@@ -96,6 +102,11 @@ def _show_effective(engine: Engine, stated: EffectiveStatement, *, entries: bool
         console().print(_stated_effective(stated))
 
 
+def _with_holds(answer: dict[str, object], held: dict[str, OpenHolds]) -> dict[str, object]:
+    of_it = held.get(str(answer["id"]))
+    return answer if of_it is None else answer | of_it.as_json()
+
+
 def _accounts(shown: Iterable[Account]) -> RenderableType:
     numbers = ("balance", "available", "at least", "at most", "entries")
     laid = table("id", "ledger", *numbers, "state", right=numbers, ids=("id",))
@@ -108,6 +119,29 @@ def _accounts(shown: Iterable[Account]) -> RenderableType:
             one.state,
         )
     return laid
+
+
+def _holds(held: OpenHolds, account: Account) -> RenderableType:
+    if not held.holds:
+        return f"{account.id}: no hold is pending"
+    numbers = ("reserved", "of", "captured")
+    laid = table("hold", "from or to", *numbers, "until", right=numbers, ids=("hold", "from or to"))
+    laid.title = f"holds pending on {account.id}" + (", the first of them" if held.more else "")
+    for hold in held.holds:
+        sign = -1 if hold.side == "debit" else 1
+        laid.add_row(
+            hold.id,
+            hold.other_id,
+            *(_money(it, account) for it in (sign * hold.remaining, hold.amount, hold.captured)),
+            _until(hold.expires_at, overdue=hold.overdue),
+        )
+    return laid
+
+
+def _until(expires_at: datetime | None, *, overdue: bool) -> str:
+    if expires_at is None:
+        return "no deadline"
+    return timestamp(expires_at)[:19] + (", overdue" if overdue else "")
 
 
 def _entries(page: list[Entry], stated: Statement) -> RenderableType:

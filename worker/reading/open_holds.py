@@ -1,0 +1,97 @@
+"""The holds that are pending on accounts, as they are in the rows: what an account's `*_pending` counters are made of.
+
+A deadline passes without anybody's doing, and its hold stays pending, and reserves, until a group touches one of its
+accounts or the scheduled task does. Here such a hold is told as it is, and called overdue.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from models.outcomes import timestamp
+from worker.postgres.engines import array
+from worker.reading.accounts import IDS_AT_ONCE
+
+HOLDS_OF_AN_ACCOUNT = 10_000
+"""About 4 MB of JSON: more than people look through, and what a program can take in one line."""
+
+# The clock is read by a statement that comes after the transaction's first: a deferrable snapshot may be waited for.
+_FIND = text(
+    """
+    SELECT account.id::text AS account_id, hold.id::text, side, other_id::text, amount, remaining, captured, expires_at,
+           expires_at <= statement_timestamp() IS TRUE AS overdue, created_at, kind, effective_at, metadata
+    FROM unnest(cast(:ids AS uuid[])) account (id) CROSS JOIN LATERAL (
+        (SELECT 'debit' AS side, destination_id AS other_id, source.* FROM equipoise.holds source
+         WHERE source_id = account.id AND state = 'pending' ORDER BY expires_at LIMIT :count)
+        UNION ALL
+        (SELECT 'credit', source_id, destination.* FROM equipoise.holds destination
+         WHERE destination_id = account.id AND state = 'pending' ORDER BY expires_at LIMIT :count)
+        ORDER BY expires_at, created_at, id LIMIT :count
+    ) hold
+    """
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHold:
+    """Money that is reserved on an account: by it (`debit`), or for it (`credit`)."""
+
+    id: str
+    side: str
+    other_id: str
+    amount: int
+    remaining: int
+    captured: int
+    expires_at: datetime | None
+    overdue: bool
+    created_at: datetime
+    kind: str | None
+    effective_at: datetime | None
+    metadata: dict[str, Any] | None
+
+    def as_json(self) -> dict[str, object]:
+        """Give it for programs; what was not said of it is left out."""
+        told: dict[str, object] = {
+            "id": self.id,
+            "side": self.side,
+            "other_id": self.other_id,
+            "amount": self.amount,
+            "remaining": self.remaining,
+            "captured": self.captured,
+            "expires_at": self.expires_at and timestamp(self.expires_at),
+            "overdue": self.overdue,
+            "created_at": timestamp(self.created_at),
+        }
+        said = {
+            "kind": self.kind,
+            "effective_at": self.effective_at and timestamp(self.effective_at),
+            "metadata": self.metadata,
+        }
+        return told | {name: value for name, value in said.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class OpenHolds:
+    """An account's, nearest deadline first; `more`: it has others, and these are only the first."""
+
+    holds: list[OpenHold]
+    more: bool
+
+    def as_json(self) -> dict[str, object]:
+        """Give what an account's line has at its end."""
+        return {"holds": [hold.as_json() for hold in self.holds]} | ({"more_holds": True} if self.more else {})
+
+
+def find(connection: Connection, ids: Iterable[str], most: int = HOLDS_OF_AN_ACCOUNT) -> dict[str, OpenHolds]:
+    """Give the pending holds of accounts that exist, all in the connection's one state of the books."""
+    wanted = list(ids)
+    found: defaultdict[str, list[OpenHold]] = defaultdict(list)
+    for start in range(0, len(wanted), IDS_AT_ONCE):
+        bounds = {"ids": array(wanted[start : start + IDS_AT_ONCE]), "count": most + 1}
+        for account_id, *hold in connection.execute(_FIND, bounds):
+            found[account_id].append(OpenHold(*hold))
+    return {id: OpenHolds(found[id][:most], len(found[id]) > most) for id in wanted}
