@@ -79,6 +79,15 @@ class Transfer(SQLModel, table=True):
             "destination_version",
             postgresql_where=text("effective_at IS NOT NULL"),
         ),
+        Index("transfers_kind", "ledger", "kind", "sequence", postgresql_where=text("kind IS NOT NULL")),
+        Index(
+            "transfers_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+            postgresql_where=text("metadata IS NOT NULL"),
+        ),
+        Index("transfers_amount", "ledger", "amount"),
         {"schema": SCHEMA},
     )
 

@@ -1,7 +1,8 @@
-"""History: what the books were at any time, by effective date as well.
+"""History: what the books were at any time, and which transfers there were, each question by an index.
 
 What time it was needs no index: `created_at` never goes back, so a place in the order of commits is found by halving.
-Transfers without an effective date are in no index of those that have one, and pay nothing for it.
+The indexes of what most transfers do not have leave those out, and cost them nothing. That of the amounts has every
+transfer: without `sequence` in it, equal amounts share a key (12 to 19 bytes a transfer in place of 52 to 57).
 """
 
 from alembic import op
@@ -16,6 +17,9 @@ CREATE INDEX transfers_source_effective ON equipoise.transfers (source_id, effec
     WHERE effective_at IS NOT NULL;
 CREATE INDEX transfers_destination_effective
     ON equipoise.transfers (destination_id, effective_at, destination_version) WHERE effective_at IS NOT NULL;
+CREATE INDEX transfers_kind ON equipoise.transfers (ledger, kind, sequence) WHERE kind IS NOT NULL;
+CREATE INDEX transfers_metadata ON equipoise.transfers USING gin (metadata jsonb_path_ops) WHERE metadata IS NOT NULL;
+CREATE INDEX transfers_amount ON equipoise.transfers (ledger, amount);
 """
 
 

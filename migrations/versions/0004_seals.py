@@ -11,7 +11,7 @@ from worker.engine import sealing
 from worker.postgres.engines import array, read_lines
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 

@@ -27,7 +27,15 @@ def failed(done: subprocess.CompletedProcess[bytes], status: int) -> str:
     return line
 
 
-READING = [["account", "x"], ["statement", "x"], ["trace", "x"], ["verify"], ["dead", "list"], ["migrate"]]
+READING = [
+    ["account", "x"],
+    ["statement", "x"],
+    ["transfers", "--ledger", "x"],
+    ["trace", "x"],
+    ["verify"],
+    ["dead", "list"],
+    ["migrate"],
+]
 
 
 def test_without_servers_it_says_what_to_do(home: Path) -> None:
