@@ -5,12 +5,16 @@ and the first in the contract's is given.
 """
 
 from collections import Counter
+from datetime import UTC, datetime
 from fractions import Fraction
 from math import floor
 from typing import Any
 from uuid import UUID, uuid5
 
 Json = dict[str, Any]
+
+ONCE = datetime(2100, 1, 1, tzinfo=UTC)
+"""Second 0 of a story."""
 Leg = tuple[str, str, int]
 
 PRECEDENCE = """
@@ -222,7 +226,7 @@ class Books:
 
     def _deadline(self, command: Json) -> int | None:
         if command.get("expires_at"):
-            return 10**12  # what is not past is in 2999
+            return int((datetime.fromisoformat(command["expires_at"]) - ONCE).total_seconds())
         seconds = command.get("expires_in_s")
         return self.now_s + int(seconds) if seconds else None
 

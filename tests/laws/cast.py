@@ -18,7 +18,7 @@ PAST = "0999-12-31T00:00:00.000000Z"
 _MOMENTS = ["2026-01-02T03:04:05.600000Z", PAST]
 _TERMS = [20, 40, 60, 10**8, 3 * 10**8]
 """Seconds: some acts of a story are 20 apart, so that the first are met exactly; the others are years after its end."""
-_DEADLINES = ["2999-01-02T03:04:05.600000Z", "2999-01-02T03:04:05.600000Z", PAST]
+_DEADLINES = ["2999-01-02T03:04:05Z", "2999-01-02T03:04:05Z", PAST]
 _ABOUT: dict[str, list[Any]] = {"kind": ["fee", None], "effective_at": _MOMENTS, "metadata": NOTES}
 
 
@@ -59,7 +59,7 @@ def _of_account(random: Random, _: list[Json]) -> Json:
 
 
 def _close(random: Random, _: list[Json]) -> Json:
-    to = random.choice(["@00", "@00", "@00", "@01", "@02", "@04", "@04", "@07", _account(random)])
+    to = random.choice(["@00", "@00", "@01", "@02", "@02", "@02", "@04", "@04", "@07", _account(random)])
     account = random.choice(["@10", "@10", _account(random), _account(random)])
     return {"account_id": account} | ({"remainder_to": to} if random.random() < 0.7 else {})
 

@@ -10,7 +10,7 @@ answered.
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4, uuid5
@@ -21,11 +21,9 @@ from sqlalchemy import Engine, text
 from models.outcomes import Outcome, moment
 from tests.laws.cast import FLOORS, NOTES, Json, command, some
 from tests.model import FIELDS, Model
+from tests.model_books import ONCE
 from worker.engine.decide import Item
 from worker.intake.door import Delivery, judge
-
-ONCE = datetime(2100, 1, 1, tzinfo=UTC)
-"""When every story begins."""
 
 
 class Act(NamedTuple):
@@ -50,7 +48,7 @@ def tell(random: Random, *, dry_runs: bool = True) -> list[Act]:
     """
     acts = [Act(0, list(BEGINNING), {})]
     if random.random() < 0.7:
-        acts.append(Act(0, [], _worn(random) if random.random() < 0.3 else {}))
+        acts.append(Act(0, [], _worn(random) if random.random() < 0.5 else {}))
     for message in _messages(random):
         if acts[-1].messages and random.random() < 0.15:
             acts.append(Act(acts[-1].at_s + random.choice([1, 19, 20, 40]), [], {}))
@@ -167,6 +165,11 @@ BEGINNING: list[Json] = [
     _post("#83", "@09", "@02", 3),
     {"type": "accounts.close", "id": "#78", "account_id": "@09", "remainder_to": "@00"},
 ]
+
+
+def all_of(acts: Sequence[Act]) -> list[Json]:
+    """Give all messages of a story."""
+    return [message for act in acts for message in act.messages]
 
 
 class World:

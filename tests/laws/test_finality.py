@@ -64,7 +64,7 @@ def test_a_command_redelivered_after_months_gets_its_first_outcome(settlement: S
 
     assert [encode(outcome) for outcome in again] == first
     # The clock of the database stands months behind the ledger's now, and the ledger's never goes back.
-    assert new["decided_at"] == timestamp(months_later[0] + timedelta(microseconds=1))
+    assert new["decided_at"] == timestamp(months_later[0])
 
 
 def test_a_batch_whose_member_nobody_knew_keeps_its_outcome_once_somebody_does(
@@ -93,15 +93,15 @@ def test_a_batch_whose_member_nobody_knew_keeps_its_outcome_once_somebody_does(
     assert (other["status"], other["detail"]) == ("id_reused", "commands")
 
 
-def test_a_ledgers_time_goes_on_whatever_the_clock_does(settlement: Settlement) -> None:
+def test_a_clock_that_goes_back_does_not_take_a_ledger_with_it(settlement: Settlement) -> None:
     _, [account, bank] = open_books(settlement, [100])
     noon = datetime(2100, 1, 1, 12, tzinfo=UTC)
-    clock = iter([noon, noon, noon - timedelta(hours=1), noon + timedelta(seconds=1)])
+    clock = iter([noon, noon - timedelta(hours=1), noon + timedelta(seconds=1)])
     turned = Settlement(settlement.engine, clock=lambda _: next(clock))
 
-    told = [turned([post(account, bank, 1)])[0]["decided_at"] for _ in range(4)]
+    told = [turned([post(account, bank, 1)])[0]["decided_at"] for _ in range(3)]
 
-    assert [moment(it) - noon for it in told] == [timedelta(microseconds=it) for it in (0, 1, 2, 1_000_000)]
+    assert [moment(it) - noon for it in told] == [timedelta(seconds=it) for it in (0, 0, 1)]
 
 
 def test_every_contract_version_was_recorded() -> None:

@@ -19,9 +19,9 @@ from models.rules.holds import ExpireHolds
 from models.rules.refusals import ANY, REFUSALS
 from models.statuses import Status
 from tests.factories import new, wear
-from tests.laws.cast import Json
-from tests.laws.stories import BEGINNING, ONCE, Act, World, tell, verdicts
+from tests.laws.stories import BEGINNING, Act, World, all_of, tell, verdicts
 from tests.model import Model
+from tests.model_books import ONCE
 from worker.engine.settle import Settlement
 from worker.postgres.engines import committing_engine
 
@@ -30,7 +30,7 @@ MANY = pytest.param(2_000, marks=[pytest.mark.long, pytest.mark.timeout(3_600)])
 # A story is short as it is told, and its seed is printed. Making it shorter would tell thousands more.
 UNABRIDGED = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
 
-STORIES = 600
+STORIES = 1_000
 """As many as it takes for the rarest status to come up a few times."""
 
 PROMISED = {(name, status) for name, model in COMMANDS.items() for status in (*REFUSALS[model], *ANY, Status.APPLIED)}
@@ -80,11 +80,6 @@ def foretell(model: Model, world: World, acts: Sequence[Act]) -> list[Outcome]:
             model.books.wear(world.accounts[account], room)
         outcomes += [model.settle(message) for message in world.named(act.messages)]  # type: ignore[misc]
     return outcomes
-
-
-def all_of(acts: Sequence[Act]) -> list[Json]:
-    """Give all messages of a story."""
-    return [message for act in acts for message in act.messages]
 
 
 @pytest.fixture(params=[True, False], ids=["locked", "unlocked"])

@@ -289,7 +289,7 @@ def test_what_an_overdue_hold_reserved_can_be_spent(settlement: Settlement, late
     _, [account, full, bank] = open_books(settlement, [10, 0], max_balance=10)
     at(settlement, NOON)([hold(account, full, 10, expires_in_s=60)])
 
-    early = at(settlement, NOON + timedelta(seconds=60) - 2 * MICROSECOND)  # each of the two has a moment of its own
+    early = at(settlement, NOON + timedelta(seconds=60) - MICROSECOND)
     assert statuses(early, post(account, bank, 1), post(bank, full, 1)) == ["insufficient_funds", "limit_exceeded"]
     then = at(settlement, NOON + timedelta(seconds=60) + late)
     assert statuses(then, post(account, bank, 10), post(bank, full, 10)) == ["applied", "applied"]

@@ -5,6 +5,7 @@ faults. The first rows, of a body that is no command and of an id that is used u
 """
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -154,22 +155,23 @@ def test_posting_and_holding(settlement: Settlement, model: type[PostTransfer | 
     limited(settlement, full, 0, 2)
     wear(settlement, ROOM, poor, full)
 
+    late: dict[str, Any] = {}
+    first: list[Command] = []
+    if model is HoldTransfer:
+        late = {"expires_at": "2020-01-01T00:00:00Z"}
+        first = [hold(nobody, nobody, 9, expires_in_s=1, **late)]
+    nowhere = [(nobody, nobody), (nobody, new_id()), (cold, nobody), (cold, abroad)]
+    if model is HoldTransfer:
+        nowhere.append((cold, gone))
+    refused = [(cold, gone, 9), (gone, full, 9), (poor, full, 9), (poor, full, 4), (poor, full, 3)]
+
     climb(
         settlement,
+        *first,
+        *(new(model, source_id=source, destination_id=to, amount=9, **late) for source, to in nowhere),
         *(
-            new(model, source_id=source, destination_id=destination, amount=amount)
-            for source, destination, amount in (
-                (nobody, nobody, 9),
-                (nobody, new_id(), 9),
-                (cold, nobody, 9),
-                (cold, abroad, 9),
-                (cold, gone, 9),
-                (gone, full, 9),
-                (poor, full, 9),
-                (poor, full, 4),
-                (poor, full, 3),
-                (poor, bank, 3),
-            )
+            new(model, source_id=source, destination_id=to, amount=amount)
+            for source, to, amount in [*refused, (poor, bank, 3)]
         ),
     )
 

@@ -21,7 +21,7 @@ from models.commands import (
     SplitTransfer,
 )
 from tests.factories import hold, new, new_id, open_books, post
-from tests.laws.stories import BEGINNING, World, tell
+from tests.laws.stories import BEGINNING, World, all_of, tell
 from tests.ledger.looking import reserved, statuses
 from tests.ledger.test_holds import NOON, at
 from worker.engine.settle import Settlement
@@ -86,7 +86,7 @@ def test_an_exported_ledger_is_imported_as_it_was(
     def law(random: Random, csv: bool) -> None:
         world = World()
         settlement(world.items(BEGINNING))
-        for item in world.items(tell(random, dry_runs=False)):
+        for item in world.items(all_of(tell(random, dry_runs=False))):
             settlement([item])
         for ledger in (world.named([{"ledger": name}])[0]["ledger"] for name in ("~m", "~n", "~o")):
             file = exported(settlement.engine, ledger, csv=csv)

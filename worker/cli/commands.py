@@ -10,7 +10,7 @@ import sys
 import typer
 from typer.main import get_command
 
-from worker.cli import accounts, books, dead, demo, porting, proof, sender, serve, transfers
+from worker.cli import accounts, dead, demo, porting, proof, sender, serve, tracing, transfers
 from worker.cli.endings import EXPECTED, Failed, Status, end_on_sigterm, told
 from worker.cli.show import warn
 
@@ -31,7 +31,7 @@ for command in (
     accounts.account,
     accounts.statement,
     transfers.transfers,
-    books.trace,
+    tracing.trace,
     proof.verify,
     proof.checkpoint,
 ):

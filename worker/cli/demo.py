@@ -22,11 +22,11 @@ from rich.progress import Progress, TaskID
 from sqlalchemy import Connection, text
 
 from models.money import written
-from worker.cli.books import traced_as_text
 from worker.cli.endings import Failed, Status
 from worker.cli.proof import verdict_as_text
 from worker.cli.serve import working
 from worker.cli.show import console, plain, progress, table
+from worker.cli.tracing import traced_as_text
 from worker.postgres.migrate import migrate
 from worker.proving.verdicts import Verdict
 from worker.proving.verify import verify

@@ -18,7 +18,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from models.commands import COMMANDS
-from worker.cli.books import AsJson
+from worker.cli.arguments import AsJson
 from worker.cli.endings import Failed, Status, told
 from worker.cli.show import console, json_lines, progress, table, typed, visible, warn
 from worker.engine.settle import Settlement

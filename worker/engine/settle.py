@@ -10,7 +10,7 @@ it. One command is a group of one: there is no second path.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -49,9 +49,6 @@ _WAIT = wait_random_exponential(multiplier=0.002, max=0.25)
 
 PATIENCE_MS = 2_000
 """How long a ledger's lock is waited for: eight of the largest groups, of a quarter of a second each."""
-
-_MOMENT = timedelta(microseconds=1)
-"""What PostgreSQL tells moments apart by."""
 
 _CLOCK = text("SELECT clock_timestamp()")
 
@@ -176,10 +173,7 @@ class Settlement:
         self, connection: Connection, items: Sequence[Item], known: dict[str, Known], undecided: Sequence[Command]
     ) -> list[Outcome]:
         work = _Work.load(connection, self._family_of, undecided)
-        now = self._clock(connection)
-        if work.latest is not None:
-            # No two groups of a ledger share a moment: "as it stood then" is a place in the order of commits.
-            now = max(now, work.latest + _MOMENT)
+        now = max(filter(None, (self._clock(connection), work.latest)))
         work.catch_up(connection, now)
         decided_at = timestamp(now)
         desk = Desk(known, work, decided_at)

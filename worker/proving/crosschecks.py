@@ -1,7 +1,8 @@
 """What must hold between the tables: one statement each, which gives the first row of which it does not hold.
 
-Transfers are proved one by one (`entries`), and the commands that keep their own content are sealed as they are; from
+Transfers are proved one by one (`walks`), and the commands that keep their own content are sealed as they are; from
 those two everything else follows, and is derived from them here once more: limits, states, holds, the trail of changes.
+The commands of an account, or of a hold, all stand in the chain of its own ledger, and so `number` is their order.
 """
 
 from dataclasses import dataclass
@@ -151,18 +152,18 @@ CROSS_CHECKS = (
         "is {}, and its commands make it {}",
         """
         WITH said AS (
-            SELECT (content::jsonb ->> 'account_id')::uuid AS id, type, content::jsonb AS content, decided_at, number
+            SELECT (content::jsonb ->> 'account_id')::uuid AS id, type, content::jsonb AS content, number
             FROM equipoise.inbox WHERE status = 'applied' AND type LIKE 'accounts.%'
         ), limited AS (
             SELECT DISTINCT ON (id) id, (content ->> 'max_balance')::bigint AS max_balance,
                    CASE WHEN content ? 'min_balance' THEN (content ->> 'min_balance')::bigint ELSE 0 END AS min_balance
             FROM said WHERE type IN ('accounts.open', 'accounts.limit')
-            ORDER BY id, decided_at DESC, number DESC
+            ORDER BY id, number DESC
         ), stated AS (
             SELECT DISTINCT ON (id) id, CASE type
                 WHEN 'accounts.freeze' THEN 'frozen' WHEN 'accounts.close' THEN 'closed' ELSE 'open' END AS state
             FROM said WHERE type IN ('accounts.freeze', 'accounts.unfreeze', 'accounts.close')
-            ORDER BY id, decided_at DESC, number DESC
+            ORDER BY id, number DESC
         ), told AS (
             SELECT account.id,
                 ROW (ledger.name, account.min_balance, account.max_balance,
@@ -195,15 +196,15 @@ CROSS_CHECKS = (
         """
         WITH said AS (
             SELECT CASE type WHEN 'transfers.hold' THEN id ELSE (content::jsonb ->> 'hold_id')::uuid END AS id,
-                   type, decided_at, number, content::jsonb AS content, answer::jsonb #>> '{hold,state}' AS state,
+                   type, number, content::jsonb AS content, answer::jsonb #>> '{hold,state}' AS state,
                    (answer::jsonb #>> '{hold,remaining}')::bigint AS remaining,
                    (answer::jsonb #>> '{hold,expires_at}')::timestamptz AS expires_at
             FROM equipoise.inbox
             WHERE status = 'applied'
               AND type IN ('transfers.hold', 'transfers.capture', 'transfers.void', 'transfers.extend')
         ), steps AS (
-            SELECT *, lag(remaining) OVER (PARTITION BY id ORDER BY decided_at, number) AS before,
-                   row_number() OVER (PARTITION BY id ORDER BY decided_at DESC, number DESC) AS back
+            SELECT *, lag(remaining) OVER (PARTITION BY id ORDER BY number) AS before,
+                   row_number() OVER (PARTITION BY id ORDER BY number DESC) AS back
             FROM said
         ), derived AS (
             SELECT id, sum(CASE type WHEN 'transfers.hold' THEN remaining
@@ -235,7 +236,7 @@ CROSS_CHECKS = (
         """
         WITH trail AS (
             SELECT row_id, table_name, before, after, changed_at, type, content::jsonb AS content, decided_at,
-                   lag(after) OVER (PARTITION BY row_id, type = 'accounts.limit' ORDER BY changed_at, number) AS last
+                   lag(after) OVER (PARTITION BY row_id, type = 'accounts.limit' ORDER BY number) AS last
             FROM equipoise.changes
             LEFT JOIN equipoise.inbox command ON command.id = command_id AND status = 'applied'
         ), opened AS (
