@@ -7,7 +7,7 @@ Whoever needs servers to break (`tests/stack`) starts some of their own.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +83,23 @@ def settlement(database_url: str) -> Iterator[Settlement]:
     engine = committing_engine(database_url)
     yield Settlement(engine)
     engine.dispose()
+
+
+Tamper = Callable[[str], None]
+
+
+@pytest.fixture
+def tamper(database_url: str) -> Tamper:
+    """Run a statement as the superuser, with no trigger to refuse it and no limit's CHECK left to break."""
+
+    def run(statement: str) -> None:
+        with psycopg.connect(libpq(database_url)) as connection:
+            connection.execute("SET session_replication_role = replica")
+            connection.execute("ALTER TABLE equipoise.accounts DROP CONSTRAINT IF EXISTS within_min_balance")
+            connection.execute("ALTER TABLE equipoise.accounts DROP CONSTRAINT IF EXISTS within_max_balance")
+            connection.execute(statement.encode())
+
+    return run
 
 
 def database_of(url: str) -> str:

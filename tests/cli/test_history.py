@@ -86,7 +86,7 @@ def test_an_account_with_its_holds_is_the_account_and_then_its_holds(past: Past)
 
     expected = {
         "id": past.hold.id, "side": "debit", "other_id": past.bank, "amount": 500, "remaining": 500, "captured": 0,
-        "expires_at": anna["holds"][0]["expires_at"], "overdue": False, "created_at": past.told[2]["decided_at"],
+        "expires_at": anna["holds"][0]["expires_at"], "created_at": past.told[2]["decided_at"],
         "kind": "deposit",
     }  # fmt: skip
     assert anna.pop("holds") == [expected]

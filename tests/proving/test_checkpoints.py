@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.conftest import Tamper
 from tests.factories import open_books, post
 from tests.proving import forger
-from tests.proving.conftest import Tamper
 from worker.engine.settle import Settlement
 from worker.proving import checkpoints, keys
 from worker.proving.checkpoints import Past

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from models import seals
 from models.commands import PostTransfer, SplitTransfer
-from tests.conftest import libpq
+from tests.conftest import Tamper, libpq
 from tests.factories import batch, hold, new, new_id, open_books, post
 from tests.proving import forger
-from tests.proving.conftest import Tamper
 from worker.engine import sealing
 from worker.engine.settle import Settlement
 from worker.proving.verdicts import Kind

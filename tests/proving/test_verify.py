@@ -3,8 +3,8 @@
 import pytest
 
 from models.commands import CaptureTransfer, FreezeAccount, HoldTransfer, LimitAccount, ReverseTransfer, UnfreezeAccount
+from tests.conftest import Tamper
 from tests.factories import batch, new, new_id, open_books, post
-from tests.proving.conftest import Tamper
 from worker.engine.settle import Settlement
 from worker.proving.verdicts import Kind, Verdict
 from worker.proving.verify import verify

@@ -33,7 +33,7 @@ SHOP = "5409000a-0000-4000-8000-000000000000"
 """An account with a side in every fifth transfer; the other 400 share the rest."""
 BOOKED = datetime(2020, 1, 1, tzinfo=UTC)
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
-NOT_OURS = ("set_config", "equipoise.ledgers", "equipoise.accounts")
+NOT_OURS = ("clock_timestamp", "set_config", "equipoise.ledgers", "equipoise.accounts")
 
 
 def fill(database_url: str) -> None:

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from tests.conftest import Tamper
 from tests.factories import open_books, post
-from tests.reading.conftest import Tamper
 from worker.engine.settle import Settlement
 from worker.reading.moments import sequence_before, version_at, version_of
 

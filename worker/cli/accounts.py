@@ -33,8 +33,9 @@ def account(
     """Show accounts: balances, limits, state."""
     wanted = [typed(id) for given in ids for id in (from_stdin() if given == "-" else [given])]
     with reader(database_url(Settings())) as engine, engine.connect() as connection:
-        found = accounts.find(connection, wanted)
-        held = open_holds.find(connection, found) if holds else {}
+        now = accounts.clock(connection)
+        found = accounts.find(connection, wanted, now)
+        held = open_holds.find(connection, found, now) if holds else {}
     if json:
         json_lines(_with_holds(answer, held) for answer in accounts.answers(wanted, found))
         return
@@ -133,15 +134,13 @@ def _holds(held: OpenHolds, account: Account) -> RenderableType:
             hold.id,
             hold.other_id,
             *(_money(it, account) for it in (sign * hold.remaining, hold.amount, hold.captured)),
-            _until(hold.expires_at, overdue=hold.overdue),
+            _until(hold.expires_at),
         )
     return laid
 
 
-def _until(expires_at: datetime | None, *, overdue: bool) -> str:
-    if expires_at is None:
-        return "no deadline"
-    return timestamp(expires_at)[:19] + (", overdue" if overdue else "")
+def _until(expires_at: datetime | None) -> str:
+    return "no deadline" if expires_at is None else timestamp(expires_at)[:19]
 
 
 def _entries(page: list[Entry], stated: Statement) -> RenderableType:

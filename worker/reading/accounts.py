@@ -1,7 +1,12 @@
-"""Accounts as they are now, with what is needed to show them: the ledger's name, currency and scale."""
+"""Accounts as they are now, with what is needed to show them: the ledger's name, currency and scale.
+
+A hold that is at its deadline is expired, and reserves nothing, though its row may say otherwise until a group touches
+one of its accounts, or the scheduled task does.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -9,11 +14,22 @@ from sqlalchemy import Connection, text
 from models.fields import is_id
 from worker.postgres.engines import array
 
+_CLOCK = text("SELECT clock_timestamp()")
+
+# A ledger's time may be ahead of the clock, and its holds with it.
 _FIND = text(
     """
-    SELECT account.id::text, ledger.name AS ledger, ledger.currency, ledger.scale,
-           debits_posted, credits_posted, debits_pending, credits_pending, min_balance, max_balance, state, version,
-           metadata
+    SELECT account.id::text, ledger.name AS ledger, ledger.currency, ledger.scale, debits_posted, credits_posted,
+           debits_pending - CASE WHEN debits_pending = 0 THEN 0 ELSE (
+               SELECT coalesce(sum(remaining), 0) FROM equipoise.holds
+               WHERE source_id = account.id AND state = 'pending' AND expires_at <= greatest(:now, ledger.decided_at)
+           )::bigint END,
+           credits_pending - CASE WHEN credits_pending = 0 THEN 0 ELSE (
+               SELECT coalesce(sum(remaining), 0) FROM equipoise.holds
+               WHERE destination_id = account.id AND state = 'pending'
+                 AND expires_at <= greatest(:now, ledger.decided_at)
+           )::bigint END,
+           min_balance, max_balance, state, version, metadata
     FROM equipoise.accounts account JOIN equipoise.ledgers ledger ON ledger.number = account.ledger
     WHERE account.id = ANY (cast(:ids AS uuid[]))
     """
@@ -68,12 +84,22 @@ class Account:
         }
 
 
-def find(connection: Connection, ids: Sequence[str]) -> dict[str, Account]:
-    """Look accounts up, all in one state of the books. What is no id, or nobody's, is absent."""
+def clock(connection: Connection) -> datetime:
+    """Tell the time by PostgreSQL's clock, when the state of the books that the connection sees is settled."""
+    now: datetime = connection.execute(_CLOCK).scalar_one()
+    return now
+
+
+def find(connection: Connection, ids: Sequence[str], now: datetime | None = None) -> dict[str, Account]:
+    """Look accounts up, all in one state of the books, with what is reserved `now` (None: by PostgreSQL's clock).
+
+    What is no id, or nobody's, is absent.
+    """
+    now = now or clock(connection)
     found: dict[str, Account] = {}
     real = [id for id in ids if is_id(id)]
     for start in range(0, len(real), IDS_AT_ONCE):
-        for row in connection.execute(_FIND, {"ids": array(real[start : start + IDS_AT_ONCE])}):
+        for row in connection.execute(_FIND, {"ids": array(real[start : start + IDS_AT_ONCE]), "now": now}):
             found[row.id] = Account(*row)
     return found
 

@@ -1,7 +1,6 @@
-"""The holds that are pending on accounts, as they are in the rows: what an account's `*_pending` counters are made of.
+"""The holds that are pending on accounts: what is told of an account's `debits_pending` and `credits_pending` in full.
 
-A deadline passes without anybody's doing, and its hold stays pending, and reserves, until a group touches one of its
-accounts or the scheduled task does. Here such a hold is told as it is, and called overdue.
+As in `accounts`, a hold that is at its deadline is none any more, whatever its row still says.
 """
 
 from collections import defaultdict
@@ -19,19 +18,24 @@ from worker.reading.accounts import IDS_AT_ONCE
 HOLDS_OF_AN_ACCOUNT = 10_000
 """About 4 MB of JSON: more than people look through, and what a program can take in one line."""
 
-# The clock is read by a statement that comes after the transaction's first: a deferrable snapshot may be waited for.
 _FIND = text(
     """
     SELECT account.id::text AS account_id, hold.id::text, side, other_id::text, amount, remaining, captured, expires_at,
-           expires_at <= statement_timestamp() IS TRUE AS overdue, created_at, kind, effective_at, metadata
-    FROM unnest(cast(:ids AS uuid[])) account (id) CROSS JOIN LATERAL (
+           hold.created_at, kind, effective_at, hold.metadata
+    FROM equipoise.accounts account JOIN equipoise.ledgers ledger ON ledger.number = account.ledger
+    CROSS JOIN LATERAL (
         (SELECT 'debit' AS side, destination_id AS other_id, source.* FROM equipoise.holds source
-         WHERE source_id = account.id AND state = 'pending' ORDER BY expires_at LIMIT :count)
+         WHERE source_id = account.id AND state = 'pending'
+           AND expires_at <= greatest(:now, ledger.decided_at) IS NOT TRUE
+         ORDER BY expires_at LIMIT :count)
         UNION ALL
         (SELECT 'credit', source_id, destination.* FROM equipoise.holds destination
-         WHERE destination_id = account.id AND state = 'pending' ORDER BY expires_at LIMIT :count)
+         WHERE destination_id = account.id AND state = 'pending'
+           AND expires_at <= greatest(:now, ledger.decided_at) IS NOT TRUE
+         ORDER BY expires_at LIMIT :count)
         ORDER BY expires_at, created_at, id LIMIT :count
     ) hold
+    WHERE account.id = ANY (cast(:ids AS uuid[]))
     """
 )
 
@@ -47,7 +51,6 @@ class OpenHold:
     remaining: int
     captured: int
     expires_at: datetime | None
-    overdue: bool
     created_at: datetime
     kind: str | None
     effective_at: datetime | None
@@ -63,7 +66,6 @@ class OpenHold:
             "remaining": self.remaining,
             "captured": self.captured,
             "expires_at": self.expires_at and timestamp(self.expires_at),
-            "overdue": self.overdue,
             "created_at": timestamp(self.created_at),
         }
         said = {
@@ -86,12 +88,14 @@ class OpenHolds:
         return {"holds": [hold.as_json() for hold in self.holds]} | ({"more_holds": True} if self.more else {})
 
 
-def find(connection: Connection, ids: Iterable[str], most: int = HOLDS_OF_AN_ACCOUNT) -> dict[str, OpenHolds]:
-    """Give the pending holds of accounts that exist, all in the connection's one state of the books."""
+def find(
+    connection: Connection, ids: Iterable[str], now: datetime, most: int = HOLDS_OF_AN_ACCOUNT
+) -> dict[str, OpenHolds]:
+    """Give the holds of accounts that exist, pending at `now`, all in the connection's one state of the books."""
     wanted = list(ids)
     found: defaultdict[str, list[OpenHold]] = defaultdict(list)
     for start in range(0, len(wanted), IDS_AT_ONCE):
-        bounds = {"ids": array(wanted[start : start + IDS_AT_ONCE]), "count": most + 1}
+        bounds = {"ids": array(wanted[start : start + IDS_AT_ONCE]), "count": most + 1, "now": now}
         for account_id, *hold in connection.execute(_FIND, bounds):
             found[account_id].append(OpenHold(*hold))
     return {id: OpenHolds(found[id][:most], len(found[id]) > most) for id in wanted}
