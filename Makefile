@@ -6,10 +6,10 @@ TYPED = models worker tasks docs celeryconfig.py
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 
-.PHONY: help install demo up test chaos lint format docs bench constraints clean
+.PHONY: help install demo up test chaos lint format docs bench bench-proof constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/.installed ## make the environment in .venv, from constraints.txt
 
@@ -44,6 +44,9 @@ docs: .venv/.installed ## write the pages that come from the code
 
 bench: .venv/.installed ## the claims, measured on this machine, into bench.json
 	@bin/equipoise bench
+
+bench-proof: .venv/.installed ## how fast the books are proved, and in how much memory (TRANSFERS=10000000)
+	$(PYTHON) -m bench.proof --transfers $(or $(TRANSFERS),1000000)
 
 # Universal: markers in place of one platform's choice, and the hashes of every file of a release. Written to another name
 # first, since a failed compilation must not leave half a file. The address of a registry never gets in.

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -59,7 +60,7 @@ def main(transfers: Annotated[int, typer.Option(help="How many there are in the 
     console.print(table(proofs))
 
 
-def measure(database_url: str, transfers: int, written: works.Callable[[int], None]) -> list[Proof]:
+def measure(database_url: str, transfers: int, written: Callable[[int], None]) -> list[Proof]:
     """Write and prove a tenth, then the whole."""
     dice = Random(transfers)
     url = works._fresh_database(database_url)

@@ -1,5 +1,7 @@
 """The proof of the books finds each kind of fault, and nothing where there is none."""
 
+import tracemalloc
+
 import pytest
 
 from models.commands import CaptureTransfer, FreezeAccount, HoldTransfer, LimitAccount, ReverseTransfer, UnfreezeAccount
@@ -189,3 +191,18 @@ def test_the_progress_ends_at_the_whole(database_url: str, settlement: Settlemen
     assert list(seen) == ["transfers", "commands", "comparing tables"]
     assert seen["transfers"] == (14, 14)
     assert all(proved == total > 0 for proved, total in seen.values())
+
+
+def test_memory_is_of_the_accounts_and_not_of_the_transfers(database_url: str, settlement: Settlement) -> None:
+    _, (first, second, _) = open_books(settlement, [10**9, 10**9])
+    peaks = []
+
+    for count in (2_000, 18_000):
+        for _ in range(count // 2_000):
+            settlement([post(first, second, 1) for _ in range(2_000)])
+        tracemalloc.start()
+        assert verify(database_url).sound
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert peaks[1] < 1.2 * peaks[0]
