@@ -10,9 +10,6 @@ Nothing here reads or writes: `worker.engine.sealing` makes the lines, `worker.p
 
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import TypeVar
-
-Row = TypeVar("Row")
 
 
 def genesis(name: str, currency: str, scale: int) -> bytes:
@@ -42,8 +39,8 @@ def line(values: Iterable[object]) -> bytes:
     return "\t".join(map(field, values)).encode()
 
 
-def moment(timestamp: str) -> str:
-    """Write an outcome's timestamp as PostgreSQL does in UTC: without a `T`, and without zeros at its end."""
+def as_copied(timestamp: str) -> str:
+    """Write an outcome's timestamp as COPY does in UTC: without a `T`, and without zeros at its end."""
     return timestamp.rstrip("Z").replace("T", " ").rstrip("0").rstrip(".") + "+00"
 
 

@@ -24,11 +24,10 @@ def expire_holds() -> int:
 def verify_books() -> dict[str, object]:
     """Prove the books, and give the verdict as `equipoise verify --json` prints it."""
     settings = Settings()
+    kept = settings.checkpoints
     past = None
-    file, key = settings.checkpoint_file, settings.checkpoint_key
-    if file is not None and key is not None and file.exists():
-        with file.open("rb") as lines:
-            past = checkpoints.read(lines, keys.verifying_key(keys.public_path(key)), str(file))
+    if kept is not None and kept.file.exists():
+        past = checkpoints.read_file(kept.file, keys.public_path(kept.key_file))
     verdict = verify(urls(settings).database_url, past=past)
     if not verdict.sound:
         log.critical("the books are not sound: %s", verdict.faults[0])
@@ -39,10 +38,10 @@ def verify_books() -> dict[str, object]:
 def checkpoint_books() -> bool:
     """Write a signed checkpoint to the end of its file, and say whether there is such a file."""
     settings = Settings()
-    file, key = settings.checkpoint_file, settings.checkpoint_key
-    if file is None or key is None:
-        log.warning("no checkpoint is made: EQUIPOISE_CHECKPOINT_FILE names no file")
+    kept = settings.checkpoints
+    if kept is None:
+        log.info("no checkpoint is made: EQUIPOISE_CHECKPOINT_FILE names no file")
         return False
     with reader(urls(settings).database_url) as engine:
-        checkpoints.append(engine, keys.signing_key(key), file)
+        checkpoints.append(engine, keys.signing_key(kept.key_file), kept.file)
     return True

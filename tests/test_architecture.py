@@ -31,6 +31,10 @@ FORBIDDEN = {
     "worker.porting": CELERY | CONCURRENCY | {
         "worker.app", "worker.broker", "worker.cli", "worker.sending", "worker.settings", "worker.stack",
     },
+    "worker.proving": CELERY | CONCURRENCY | {
+        "worker.app", "worker.broker", "worker.cli", "worker.intake", "worker.porting", "worker.sending",
+        "worker.settings", "worker.stack",
+    },
     "worker.postgres": CELERY | CONCURRENCY | {
         "worker.app", "worker.broker", "worker.cli", "worker.engine", "worker.intake", "worker.reading",
         "worker.sending", "worker.settings", "worker.stack",

@@ -63,14 +63,22 @@ class Settings(BaseSettings):
     """The private key that they are signed with; made if it is not there. None: beside the file, as `….key`."""
 
     @property
-    def checkpoint_key(self) -> Path | None:
-        """Say where the private key is, if anything says so."""
-        if self.checkpoint_key_file is not None or self.checkpoint_file is None:
-            return self.checkpoint_key_file
-        return self.checkpoint_file.with_name(self.checkpoint_file.name + ".key")
+    def checkpoints(self) -> "Checkpoints | None":
+        """Say where checkpoints are kept, if anywhere."""
+        if self.checkpoint_file is None:
+            return None
+        beside = self.checkpoint_file.with_name(self.checkpoint_file.name + ".key")
+        return Checkpoints(self.checkpoint_file, self.checkpoint_key_file or beside)
 
     home: Path = ROOT / ".equipoise"
     """Where the embedded stack keeps its data."""
+
+
+class Checkpoints(NamedTuple):
+    """Where checkpoints are kept, and the private key that they are signed with."""
+
+    file: Path
+    key_file: Path
 
 
 class Urls(NamedTuple):

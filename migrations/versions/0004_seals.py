@@ -1,13 +1,14 @@
 """Seals: a hash chain a ledger over its transfers, and one over the commands that keep their own content.
 
-What is there already is sealed as it stands, in the order in which it was decided.
+What is there already is sealed as it stands, in the order in which it was decided: within a group that is the order in
+which COPY has put it on the disk, since the inbox is only ever inserted into.
 """
 
+import orjson
 from alembic import op
 from sqlalchemy import Connection, text
 
 from models import seals
-from worker.engine import sealing
 from worker.postgres.engines import array, read_lines
 
 revision = "0004"
@@ -48,10 +49,15 @@ GRANT UPDATE (head, commands, commands_head) ON equipoise.ledgers TO equipoise_w
 
 ROWS_AT_ONCE = 10_000
 
+# What is sealed from here on may have more columns one day; this is what there was.
 TRANSFERS = f"""
-    SELECT {sealing.COLUMNS} FROM equipoise.transfers
+    SELECT ledger, sequence, id, source_id, destination_id, amount, source_version, destination_version,
+           source_balance, destination_balance, created_at, source_pending, destination_pending,
+           effective_at, kind, metadata, hold_id, reverses, command_id
+    FROM equipoise.transfers
     WHERE ledger = {{ledger}} AND sequence > {{after}} ORDER BY sequence LIMIT {ROWS_AT_ONCE}
-"""  # noqa: S608  # our own columns
+"""  # noqa: S608  # our own number
+METADATA = 15
 SEAL_TRANSFERS = """
     UPDATE equipoise.transfers SET seal = sealed.seal
     FROM unnest(cast(:sequences AS bigint[]), cast(:seals AS bigint[])) AS sealed (sequence, seal)
@@ -61,9 +67,9 @@ SEAL_TRANSFERS = """
 # The ledger that each command would have been sealed in. Of batches only their members are.
 PLACE_COMMANDS = """
     CREATE TEMPORARY TABLE placed ON COMMIT DROP AS
-    SELECT id, ledger, row_number() OVER (PARTITION BY ledger ORDER BY decided_at, id) AS number
+    SELECT id, ledger, row_number() OVER (PARTITION BY ledger ORDER BY decided_at, place) AS number
     FROM (
-        SELECT id, decided_at, coalesce(
+        SELECT id, decided_at, ctid AS place, coalesce(
             (SELECT number FROM equipoise.ledgers WHERE name = content::jsonb ->> 'ledger'),
             (SELECT ledger FROM equipoise.accounts WHERE id = (content::jsonb ->> 'account_id')::uuid),
             (SELECT ledger FROM equipoise.accounts WHERE id = (content::jsonb ->> 'source_id')::uuid),
@@ -76,7 +82,7 @@ PLACE_COMMANDS = """
     WHERE ledger IS NOT NULL
 """
 COMMANDS = f"""
-    SELECT {sealing.COMMAND_COLUMNS} FROM equipoise.inbox JOIN placed USING (id)
+    SELECT id, decided_at, type, status, content, answer FROM equipoise.inbox JOIN placed USING (id)
     WHERE placed.ledger = {{ledger}} AND placed.number > {{after}} ORDER BY placed.number LIMIT {ROWS_AT_ONCE}
 """  # noqa: S608
 SEAL_COMMANDS = """
@@ -122,7 +128,7 @@ def _follow(connection: Connection, ledger: int, head: bytes, rows: str, seal_ro
     while True:
         links = []
         for line in read_lines(connection, rows.format(ledger=ledger, after=count)):
-            head = seals.link(head, sealing.canonical_line(line))
+            head = seals.link(head, _as_sealed(line))
             links.append(seals.seal(head))
         if not links:
             return head, count
@@ -130,6 +136,16 @@ def _follow(connection: Connection, ledger: int, head: bytes, rows: str, seal_ro
         values = {"ledger": ledger, "sequences": array(numbers), "seals": array(links)}
         connection.execute(text(seal_rows), values)
         count += len(links)
+
+
+def _as_sealed(line: bytes) -> bytes:
+    """Write metadata with its keys sorted and without spaces; PostgreSQL has an order of its own."""
+    fields = line.split(b"\t")
+    if len(fields) <= METADATA or fields[METADATA] == rb"\N":
+        return line
+    metadata = orjson.loads(fields[METADATA].replace(rb"\\", b"\\"))
+    fields[METADATA] = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).replace(b"\\", rb"\\")
+    return b"\t".join(fields)
 
 
 def downgrade() -> None:

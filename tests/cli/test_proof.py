@@ -23,10 +23,10 @@ def test_a_checkpoint_is_printed_and_the_books_are_held_against_it(urls: Urls, t
     assert (held.returncode, verdict["sound"], verdict["checkpoints"]) == (0, True, 2)
 
 
-def test_a_checkpoint_of_other_books_is_a_fault(urls: Urls, tmp_path: Path) -> None:
+def test_a_checkpoint_that_was_changed_is_a_fault(urls: Urls, tmp_path: Path) -> None:
     key, kept = tmp_path / "key", tmp_path / "kept.jsonl"
     made = call("checkpoint", "--key", str(key), urls=urls).stdout
-    kept.write_bytes(made.replace(b'"version":1', b'"version": 1').replace(b"2", b"3", 1))
+    kept.write_bytes(made.replace(b"2", b"3", 1))
 
     held = call("verify", "--checkpoints", str(kept), urls=urls, EQUIPOISE_CHECKPOINT_KEY_FILE=str(key))
 

@@ -10,9 +10,13 @@ from alembic.migration import MigrationContext
 from sqlmodel import SQLModel
 
 from models import tables
+from models.commands import CaptureTransfer, FreezeAccount, UnfreezeAccount
 from tests.conftest import libpq
+from tests.factories import hold, new, new_id, open_books, post
+from worker.engine.settle import Settlement
 from worker.postgres.engines import migration_engine
 from worker.postgres.migrate import migrate, newest_version
+from worker.proving.verify import verify
 
 
 def versions(url: str) -> list[Any]:
@@ -73,3 +77,35 @@ def test_each_role_is_there_and_nobody_logs_in_as_it(database_url: str, role: st
         found = connection.execute("SELECT rolcanlogin, rolsuper FROM pg_roles WHERE rolname = %s", [role]).fetchone()
 
     assert found == (False, False)
+
+
+# What 0004 has made, taken back: the rows stay where they are on the disk.
+UNSEALED = """
+    ALTER TABLE equipoise.ledgers DROP COLUMN head, DROP COLUMN commands CASCADE, DROP COLUMN commands_head;
+    ALTER TABLE equipoise.transfers DROP COLUMN seal;
+    ALTER TABLE equipoise.inbox DROP COLUMN ledger, DROP COLUMN number, DROP COLUMN seal;
+    UPDATE equipoise.alembic_version SET version_num = '0003';
+"""
+
+
+def test_what_an_upgrade_finds_is_sealed_in_the_order_in_which_it_was_decided(
+    database_url: str, settlement: Settlement
+) -> None:
+    """Within a group, too, where all rows are of one moment."""
+    _, (first, second, _) = open_books(settlement, [100, 0])
+    told = [new(model, account_id=first) for model in (FreezeAccount, UnfreezeAccount)] * 20
+    settlement([it.model_copy(update={"id": new_id()}) for it in told])
+    settlement([held := hold(first, second, 9), *(new(CaptureTransfer, hold_id=held.id, amount=1) for _ in range(9))])
+    settlement([post(first, second, 1, metadata={"b": "\\", "a": {"d": 1, "c": None}}), post(first, second, 10**6)])
+    before = verify(database_url)
+    with psycopg.connect(libpq(database_url)) as connection:
+        heads = "SELECT head FROM equipoise.ledgers"
+        sealed = connection.execute(heads).fetchall()
+        connection.execute(UNSEALED)
+
+    migrate(database_url)
+
+    assert before.sound
+    assert verify(database_url).faults == []
+    with psycopg.connect(libpq(database_url)) as connection:
+        assert connection.execute(heads).fetchall() == sealed

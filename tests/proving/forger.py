@@ -1,5 +1,6 @@
 """What somebody can do who may write every row: change the past, and seal all of it anew."""
 
+import json
 from hashlib import sha256
 
 import psycopg
@@ -19,12 +20,22 @@ COMMANDS = """
 
 
 def chain(connection: psycopg.Connection, query: str, name: str, currency: str, scale: int) -> list[bytes]:
-    """Give the links of a ledger's rows, the one before the first row included. For rows without metadata."""
+    """Give the links of a ledger's rows, the one before the first row included."""
     links = [sha256(f"{name}\t{currency}\t{scale}".encode()).digest()]
     with connection.cursor() as cursor, cursor.copy(f"COPY ({query}) TO STDOUT".encode()) as copy:
         for line in copy:
-            links.append(sha256(links[-1] + bytes(line).removesuffix(b"\n")).digest())
+            links.append(sha256(links[-1] + sorted_metadata(bytes(line).removesuffix(b"\n"))).digest())
     return links
+
+
+def sorted_metadata(line: bytes) -> bytes:
+    """Write a transfer's metadata as it was sealed: compact, its keys sorted."""
+    fields = line.split(b"\t")
+    if len(fields) == 19 and fields[15] != rb"\N":
+        value = json.loads(fields[15].replace(rb"\\", b"\\"))
+        compact = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        fields[15] = compact.encode().replace(b"\\", rb"\\")
+    return b"\t".join(fields)
 
 
 def as_seal(link: bytes) -> int:

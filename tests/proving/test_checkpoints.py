@@ -57,7 +57,7 @@ def test_the_books_go_on_and_checkpoints_of_every_age_hold(database_url: str, se
 
 
 @pytest.fixture
-def forged(database_url: str, settlement: Settlement, tamper: Tamper) -> bytes:
+def kept(database_url: str, settlement: Settlement) -> bytes:
     """Books of three transfers, and a checkpoint of them; what follows is to be forged behind its back."""
     _, (payer, payee, _) = open_books(settlement, [100, 0])
     settlement([post(payer, payee, 10)])
@@ -65,14 +65,29 @@ def forged(database_url: str, settlement: Settlement, tamper: Tamper) -> bytes:
     return taken(database_url)
 
 
+def test_a_checkpoint_that_differs_names_the_ledger_and_the_place(
+    database_url: str, settlement: Settlement, tamper: Tamper
+) -> None:
+    name, (payer, payee, _) = open_books(settlement, [100, 0])
+    settlement([post(payer, payee, 10)])
+    kept = taken(database_url)
+
+    tamper("UPDATE equipoise.transfers SET kind = 'salary' WHERE sequence = 1")
+    forger.seal_anew(database_url)
+
+    (fault,) = verify(database_url, past=past(kept)).faults
+    assert fault.row == f"ledger {name}"
+    assert fault.detail.startswith("its transfers up to 2 are not those that checkpoint 1 of 20")
+
+
 def test_another_past_that_was_sealed_anew_is_seen_by_a_checkpoint_alone(
-    database_url: str, tamper: Tamper, forged: bytes
+    database_url: str, tamper: Tamper, kept: bytes
 ) -> None:
     tamper("UPDATE equipoise.transfers SET kind = 'salary' WHERE sequence = 2")
     forger.seal_anew(database_url)
 
     assert verify(database_url).sound
-    assert kinds(database_url, forged) == {Kind.CHECKPOINT_DIFFERS}
+    assert kinds(database_url, kept) == {Kind.CHECKPOINT_DIFFERS}
 
 
 def test_another_refusal_that_was_sealed_anew_is_seen_by_a_checkpoint_alone(
@@ -90,36 +105,36 @@ def test_another_refusal_that_was_sealed_anew_is_seen_by_a_checkpoint_alone(
 
 
 def test_a_ledger_that_is_gone_altogether_is_seen_by_a_checkpoint_alone(
-    database_url: str, tamper: Tamper, forged: bytes
+    database_url: str, tamper: Tamper, kept: bytes
 ) -> None:
     for table in ("transfers", "inbox", "accounts", "ledgers"):
         tamper(f"DELETE FROM equipoise.{table}")
 
     assert verify(database_url).sound
-    assert kinds(database_url, forged) == {Kind.TAIL_CUT}
+    assert kinds(database_url, kept) == {Kind.TAIL_CUT}
 
 
-def test_what_was_not_signed_so_is_no_checkpoint(database_url: str, forged: bytes) -> None:
-    told = json.loads(forged)
+def test_what_was_not_signed_so_is_no_checkpoint(database_url: str, kept: bytes) -> None:
+    told = json.loads(kept)
     told["checkpoint"]["ledgers"][0]["transfers"] = 0
     other = Ed25519PrivateKey.generate()
     with reader(database_url) as engine:
         by_another = checkpoints.take(engine, other)
 
-    for line in (json.dumps(told).encode(), by_another, b"", b"{}", b"\xff", forged[:-3], forged.replace(b"1", b"2")):
+    for line in (json.dumps(told).encode(), by_another, b"", b"{}", b"\xff", kept[:-3], kept.replace(b"1", b"2")):
         read = past(line)
-        assert ([kind for kind, *_ in read.faults], read.count) == ([Kind.CHECKPOINT_UNSIGNED], 0)
+        assert ([fault.kind for fault in read.faults], read.count) == ([Kind.CHECKPOINT_UNSIGNED], 0)
 
 
 def test_two_checkpoints_of_one_place_that_differ_are_told(
-    database_url: str, settlement: Settlement, tamper: Tamper, forged: bytes
+    database_url: str, settlement: Settlement, tamper: Tamper, kept: bytes
 ) -> None:
     tamper("UPDATE equipoise.transfers SET kind = 'salary' WHERE sequence = 2")
     forger.seal_anew(database_url)
 
-    read = past(forged, taken(database_url))
+    read = past(kept, taken(database_url))
 
-    assert [kind for kind, *_ in read.faults] == [Kind.CHECKPOINT_DIFFERS]
+    assert [fault.kind for fault in read.faults] == [Kind.CHECKPOINT_DIFFERS]
 
 
 def test_a_file_of_checkpoints_shows_that_a_line_was_taken_out(database_url: str, tmp_path: Path) -> None:
@@ -132,7 +147,7 @@ def test_a_file_of_checkpoints_shows_that_a_line_was_taken_out(database_url: str
     assert checkpoints.read(lines, KEY.public_key()).faults == []
     for number in (1, 2):
         rest = lines[:number] + lines[number + 1 :]
-        assert [kind for kind, *_ in checkpoints.read(rest, KEY.public_key()).faults] == [Kind.CHECKPOINT_DIFFERS]
+        assert [fault.kind for fault in checkpoints.read(rest, KEY.public_key()).faults] == [Kind.CHECKPOINT_DIFFERS]
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"checkpoint"', b"x" * 200_000], ids=["nothing", "a beginning", "a lot"])
@@ -175,6 +190,10 @@ def test_a_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert keys.verifying_key(keys.public_path(path)) == keys.signing_key(path).public_key()
     assert sorted(it.name for it in path.parent.iterdir()) == ["key", "key.pub"]
+
+    keys.public_path(path).unlink()
+    keys.signing_key(path)
+    assert keys.verifying_key(keys.public_path(path)) == keys.signing_key(path).public_key()
 
 
 @pytest.mark.parametrize("content", [b"", b"secret", b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n"])

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Group, RenderableType
 
+from worker.cli.arguments import AsJson
 from worker.cli.endings import Failed, Status
 from worker.cli.show import console, json_lines, plain, progress
 from worker.proving import checkpoints, keys
@@ -23,7 +24,7 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option("--public-key", metavar="FILE", help="The key that they were signed for.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    json: AsJson = False,
 ) -> None:
     """Prove the books: every balance from its entries, every ledger zero, nothing changed or missing."""
     settings = Settings()
@@ -50,7 +51,7 @@ def checkpoint(
 ) -> None:
     """Print a signed checkpoint of the books, to be kept where nobody who may write the books can change it."""
     settings = Settings()
-    path = key or settings.checkpoint_key
+    path = key or settings.checkpoint_key_file or (settings.checkpoints and settings.checkpoints.key_file)
     if path is None:
         raise Failed(
             Status.CONFIGURATION,
@@ -81,16 +82,18 @@ def verdict_as_text(verdict: Verdict) -> RenderableType:
 
 def _past(settings: Settings, file: Path | None, public_key: Path | None) -> Past | None:
     """Read the checkpoints that were named, else those that the settings name, if there are any yet."""
-    kept = settings.checkpoint_file if file is None else file
-    if kept is None or (file is None and not kept.exists()):
-        return None
+    kept = settings.checkpoints
+    if file is None:
+        if kept is None or not kept.file.exists():
+            return None
+        file = kept.file
+    private_key = settings.checkpoint_key_file if kept is None else kept.key_file
     if public_key is None:
-        if settings.checkpoint_key is None:
+        if private_key is None:
             raise Failed(Status.USAGE, "who has signed them? give --public-key FILE")
-        public_key = keys.public_path(settings.checkpoint_key)
+        public_key = keys.public_path(private_key)
     try:
-        with kept.open("rb") as lines:
-            return checkpoints.read(lines, keys.verifying_key(public_key), str(kept))
+        return checkpoints.read_file(file, public_key)
     except keys.KeyUnusable as error:
         raise Failed(Status.DATA, str(error)) from error
     except OSError as error:

@@ -16,6 +16,7 @@ from models.commands import Batch, Command, Member, PostTransfer
 from models.content import content_of
 from models.outcomes import Moved, Outcome
 from models.statuses import Status
+from worker.engine import sealing
 from worker.postgres.engines import array, copy_lines, json_text
 
 
@@ -47,7 +48,7 @@ _FIND = text(
     WHERE i.id = ANY (cast(:ids AS uuid[]))
     """
 )
-_COPY = "COPY equipoise.inbox (id, decided_at, type, status, content, answer, ledger, number, seal) FROM STDIN"
+_COPY = f"COPY equipoise.inbox ({', '.join(sealing.COMMAND)}, ledger, number, seal) FROM STDIN"
 
 
 _UNSEALED = b"\t\\N\t\\N\t\\N\n"
@@ -97,9 +98,9 @@ def _sealed(known: Known, ledger_of: Callable[[Command | Batch], Ledger | None])
     outcome, command = known
     assert isinstance(command, Command | Batch)
     answer = _answer(command, outcome)
-    envelope = f"{command.id}\t{seals.moment(outcome['decided_at'])}\t{command.type}\t{outcome['status']}\t"
+    envelope = f"{command.id}\t{seals.as_copied(outcome['decided_at'])}\t{command.type}\t{outcome['status']}\t"
     if answer is None and _is_in_its_transfer(command, outcome):
-        return Sealed((envelope + r"\N	\N").encode())
+        return Sealed((envelope + "\\N\t\\N").encode())
     line = envelope.encode() + seals.line((json_text(content_of(command)), json_text(answer)))
     ledger = ledger_of(command)
     if ledger is None:

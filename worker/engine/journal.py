@@ -32,9 +32,8 @@ from models.commands import (
 )
 from models.outcomes import Outcome
 from models.rules import accounts, holds, splits, transfers
-from worker.engine import reservations
+from worker.engine import reservations, sealing
 from worker.engine.directory import accounts_of, holds_of, ledgers_of, transfers_of
-from worker.engine.sealing import sealed
 from worker.postgres.engines import array, copy_lines, copy_rows, json_text
 
 _ACCOUNTS = text(
@@ -71,13 +70,7 @@ _NEW_LEDGER = text(
 _COPY_ACCOUNTS = """
     COPY equipoise.accounts (id, ledger, min_balance, max_balance, created_at, owner_id, metadata) FROM STDIN
 """
-_COPY_TRANSFERS = """
-    COPY equipoise.transfers (
-        ledger, sequence, id, source_id, destination_id, amount, source_version, destination_version,
-        source_balance, destination_balance, created_at, source_pending, destination_pending,
-        effective_at, kind, metadata, hold_id, reverses, command_id, seal
-    ) FROM STDIN
-"""
+_COPY_TRANSFERS = f"COPY equipoise.transfers ({', '.join(sealing.TRANSFER)}, seal) FROM STDIN"
 _COUNTERS = ("version", "debits_posted", "credits_posted")
 """What a transfer changes in an account."""
 
@@ -194,7 +187,7 @@ class Journal:
             copy_rows(connection, _COPY_ACCOUNTS, rows)
         reservations.place(connection, log.holds, decided_at)
         if log.transfers:
-            copy_lines(connection, _COPY_TRANSFERS, sealed(log.transfers, decided_at))
+            copy_lines(connection, _COPY_TRANSFERS, sealing.sealed(log.transfers, decided_at))
         _update_accounts(connection, state, log.transfers, log.changed_accounts)
         reservations.update(connection, log.changed_holds, decided_at)
         _record_changes(connection, log.changes, decided_at)

@@ -6,6 +6,7 @@ the sorted one.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 import orjson
 
@@ -14,18 +15,17 @@ from models.books import Details, Transfer
 from models.outcomes import timestamp
 from models.seals import field
 
-COLUMNS = """
-    ledger, sequence, id, source_id, destination_id, amount, source_version, destination_version,
-    source_balance, destination_balance, created_at, source_pending, destination_pending,
-    effective_at, kind, metadata, hold_id, reverses, command_id
-"""
-"""A transfer's columns in the order of its line, without `seal`."""
+TRANSFER: Final = (
+    *("ledger", "sequence", "id", "source_id", "destination_id", "amount", "source_version", "destination_version"),
+    *("source_balance", "destination_balance", "created_at", "source_pending", "destination_pending"),
+    *("effective_at", "kind", "metadata", "hold_id", "reverses", "command_id"),
+)
+"""A transfer's columns in the order of its line, all but `seal`."""
 
-_METADATA = 15
-"""Where metadata stands among them."""
+COMMAND: Final = ("id", "decided_at", "type", "status", "content", "answer")
+"""A command's columns in the order of its line, all but its place in the chain."""
 
-COMMAND_COLUMNS = "id, decided_at, type, status, content, answer"
-"""A command's columns in the order of its line."""
+_METADATA = TRANSFER.index("metadata")
 
 _PLAIN = Details()
 _NOTHING = "\t".join([field(None)] * len(_PLAIN))
@@ -34,7 +34,7 @@ _NOTHING = "\t".join([field(None)] * len(_PLAIN))
 
 def sealed(transfers: Iterable[Transfer], decided_at: str) -> Iterator[bytes]:
     """Write each transfer as a line of COPY, its seal at the end, and move its ledger's head on."""
-    created_at = seals.moment(decided_at)
+    created_at = seals.as_copied(decided_at)
     for transfer in transfers:
         line = _line(transfer, created_at)
         ledger = transfer.ledger
@@ -77,7 +77,7 @@ def _said(details: Details) -> str:
         map(
             field,
             (
-                effective_at and seals.moment(timestamp(effective_at)),
+                effective_at and seals.as_copied(timestamp(effective_at)),
                 details.kind,
                 None if metadata is None else _canonical(metadata),
                 details.hold_id,

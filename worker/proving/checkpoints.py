@@ -19,11 +19,12 @@ from typing import Annotated, Any, BinaryIO, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy import Engine, text
 
 from models.outcomes import timestamp
-from worker.proving.verdicts import Findings, Kind
+from worker.proving.keys import verifying_key
+from worker.proving.verdicts import Fault, Kind
 
 # What a ledger has moved is the sum of its transfers, and that of its accounts' debits: no transfer is read for it.
 _LEDGERS = text(
@@ -49,7 +50,10 @@ class _Signed(BaseModel):
 
 
 class LedgerThen(_Signed):
-    """A ledger at the moment of a checkpoint: counts and heads of its chains, the sums of amounts and of balances."""
+    """A ledger at the moment of a checkpoint: counts and heads of its chains, the sums of amounts and of balances.
+
+    Sums are strings, since they may be more than the integers of a reader's JSON hold.
+    """
 
     ledger: str
     transfers: Count
@@ -76,22 +80,19 @@ class SignedCheckpoint(_Signed):
     signature: str
 
 
+_UNSIGNED = "is no checkpoint, or nobody has signed it so"
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a checkpoint says of one place in a chain."""
+    """What a checkpoint says of one place in a chain: the link there, and what had moved by then (of commands: 0)."""
 
     head: bytes
-    moved: int | None
+    moved: int
     source: str
 
-    def compare(self, findings: Findings, what: str, place: int, head: bytes, moved: int | None = None) -> None:
-        """Note it where the chain, walked up to this very place, is another one."""
-        if self.head != head or self.moved != moved:
-            detail = f"up to {place} they are not those that {self.source} has seen"
-            findings.fault(Kind.CHECKPOINT_DIFFERS, what, detail)
 
-
-Chain = tuple[str, str]
+ChainName = tuple[str, str]
 """A ledger's name, and which of its chains."""
 
 
@@ -100,8 +101,8 @@ class Past:
     """What checkpoints tell: by chain and place, and what is wrong with the checkpoints themselves."""
 
     count: int = 0
-    marks: dict[Chain, dict[int, Mark]] = field(default_factory=dict)
-    faults: list[tuple[Kind, str, str]] = field(default_factory=list)
+    marks: dict[ChainName, dict[int, Mark]] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
 
     def transfers(self, ledger: str) -> dict[int, Mark]:
         """Give what is told of a ledger's transfers, by sequence."""
@@ -121,17 +122,17 @@ class Past:
         for then in checkpoint.ledgers:
             if int(then.balances) != 0:
                 detail = f"{source} has seen balances that add up to {then.balances}"
-                self.faults.append((Kind.LEDGER_NOT_ZERO, f"ledger {then.ledger}", detail))
+                self.faults.append(Fault(Kind.LEDGER_NOT_ZERO, f"ledger {then.ledger}", detail))
             transfers = Mark(bytes.fromhex(then.head), int(then.moved), source)
-            commands = Mark(bytes.fromhex(then.commands_head), None, source)
+            commands = Mark(bytes.fromhex(then.commands_head), 0, source)
             self._mark((then.ledger, "transfers"), then.transfers, transfers)
             self._mark((then.ledger, "commands"), then.commands, commands)
 
-    def _mark(self, chain: Chain, place: int, mark: Mark) -> None:
+    def _mark(self, chain: ChainName, place: int, mark: Mark) -> None:
         first = self.marks.setdefault(chain, {}).setdefault(place, mark)
         if (first.head, first.moved) != (mark.head, mark.moved):
             detail = f"{first.source} and {mark.source} have seen different {chain[1]} up to {place}"
-            self.faults.append((Kind.CHECKPOINT_DIFFERS, f"ledger {chain[0]}", detail))
+            self.faults.append(Fault(Kind.CHECKPOINT_DIFFERS, f"ledger {chain[0]}", detail))
 
 
 def take(engine: Engine, key: Ed25519PrivateKey, previous: str | None = None) -> bytes:
@@ -168,20 +169,27 @@ def read(lines: Iterable[bytes], key: Ed25519PublicKey, name: str = "checkpoint"
         if checkpoint is None and line == whole:
             return past  # the last one, which was being written when its writer died
         if checkpoint is None:
-            past.faults.append((Kind.CHECKPOINT_UNSIGNED, source, "is no checkpoint, or nobody has signed it so"))
+            past.faults.append(Fault(Kind.CHECKPOINT_UNSIGNED, source, _UNSIGNED))
         else:
             if checkpoint.previous not in (None, before):
-                past.faults.append((Kind.CHECKPOINT_DIFFERS, source, "does not follow the line before it"))
+                past.faults.append(Fault(Kind.CHECKPOINT_DIFFERS, source, "does not follow the line before it"))
             past.add(checkpoint, f"{source} of {checkpoint.made_at}")
         before = _hash(line)
     return past
+
+
+def read_file(path: Path, public_key: Path) -> Past:
+    """Read a file of checkpoints and the key they were signed for. Raises KeyUnusable, and OSError."""
+    key = verifying_key(public_key)
+    with path.open("rb") as lines:
+        return read(lines, key, str(path))
 
 
 def _checked(line: bytes, key: Ed25519PublicKey) -> Checkpoint | None:
     try:
         signed = SignedCheckpoint.model_validate_json(line)
         key.verify(b64decode(signed.signature, validate=True), _bytes(signed.checkpoint.model_dump()))
-    except (ValidationError, ValueError, InvalidSignature):
+    except (ValueError, InvalidSignature):
         return None
     return signed.checkpoint
 

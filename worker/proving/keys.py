@@ -1,6 +1,7 @@
 """The key that checkpoints are signed with: Ed25519 (RFC 8032), in PEM as OpenSSL writes it."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -21,18 +22,23 @@ class KeyUnusable(ValueError):
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
-    """Read the private key; where there is no file yet, make a key, and its public half beside it as `….pub`.
+    """Read the private key, or make one where there is no file yet; its public half is then beside it, as `….pub`.
 
-    Raises KeyUnusable, and OSError where the file cannot be read or written.
+    Raises KeyUnusable, and OSError where a file cannot be read or written.
     """
     if not path.exists():
-        _make(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = Ed25519PrivateKey.generate()
+        _write(path, new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyUnusable(f"{path} holds no private key in PEM without a password") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyUnusable(f"{path} holds another kind of private key than Ed25519")
+    if not public_path(path).exists():
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        _write(public_path(path), public)
     return key
 
 
@@ -52,18 +58,11 @@ def public_path(path: Path) -> Path:
     return path.with_name(path.name + ".pub")
 
 
-def _make(path: Path) -> None:
-    """Write a new key whole or not at all; another process may be doing the same, and the first one stays."""
-    key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(path: Path, pem: bytes) -> None:
+    """Write a file whole or not at all; another process may be doing the same, and the first one stays."""
     with NamedTemporaryFile(dir=path.parent) as draft:  # for its owner alone
         draft.write(pem)
         draft.flush()
         os.fsync(draft.fileno())
-        try:
+        with suppress(FileExistsError):
             os.link(draft.name, path)
-        except FileExistsError:
-            return
-    public_path(path).write_bytes(public)

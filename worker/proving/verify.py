@@ -1,8 +1,8 @@
 """The proof of the books: everything that must hold of the rows, found out from the rows alone.
 
-One state of the database is read, each transfer once, in the order in which it was committed; no program's word is
-taken for anything, the worker's least of all. Memory holds one head an account of the ledger at hand, never the
-transfers. What is proved:
+One state of the database is read. Each transfer is walked once, in the order of commits; then the tables are compared
+with each other by set-based statements. No program's word is taken for anything, the worker's least of all. Memory
+holds what each account of the ledger at hand has come to, never the transfers. What is proved:
 
 - each transfer is as it was sealed, and so is each command that keeps its own content; the newest links are the
   ledger's own (`models.seals`)
@@ -28,9 +28,9 @@ from sqlalchemy import Connection, Row, text
 from models import seals
 from worker.postgres.engines import read_lines
 from worker.proving import crosschecks, walks
-from worker.proving.checkpoints import Mark, Past
+from worker.proving.checkpoints import Past
 from worker.proving.verdicts import Findings, Kind, Progress, Verdict
-from worker.proving.walks import CommandWalk, Head, TransferWalk
+from worker.proving.walks import Chain, Totals, TransferWalk
 from worker.reading.reader import reader
 
 ROWS_AT_ONCE = 5_000
@@ -84,12 +84,13 @@ class _Proof:
     counts: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> None:
-        for kind, row, detail in self.past.faults:
-            self.findings.fault(kind, row, detail)
+        for fault in self.past.faults:
+            self.findings.fault(fault.kind, fault.row, fault.detail)
         self.findings.checkpoints = self.past.count
         self.findings.commands = self.connection.execute(_COUNT_COMMANDS).scalar_one()
         ledgers = self.connection.execute(_LEDGERS).all()
-        transfers, commands = (sum(getattr(it, count) for it in ledgers) for count in ("sequence", "commands"))
+        transfers = sum(ledger.sequence for ledger in ledgers)
+        commands = sum(ledger.commands for ledger in ledgers)
         for ledger in ledgers:
             self._ledger(ledger, transfers, commands)
         for name in self.past.ledgers() - {ledger.name for ledger in ledgers}:
@@ -100,45 +101,29 @@ class _Proof:
     def _ledger(self, ledger: Row[Any], transfers: int, commands: int) -> None:
         self.findings.ledgers += 1
         genesis = seals.genesis(ledger.name, ledger.currency, ledger.scale)
-        heads = self._transfers(ledger, genesis, transfers)
-        self._accounts(ledger, heads)
+        self._accounts(ledger, self._transfers(ledger, genesis, transfers))
         self._commands(ledger, genesis, commands)
 
-    def _transfers(self, ledger: Row[Any], genesis: bytes, total: int) -> dict[bytes, Head]:
-        """Follow a ledger's transfers; give where each of its accounts has come to."""
-        walk = TransferWalk(self.findings, genesis)
-        marks = self.past.transfers(ledger.name)
-        if 0 in marks:
-            marks[0].compare(self.findings, "transfers", 0, genesis, 0)
+    def _transfers(self, ledger: Row[Any], genesis: bytes, total: int) -> dict[bytes, Totals]:
+        """Follow a ledger's transfers; give what each of its accounts has come to."""
+        chain = Chain(self.findings, ledger.name, "transfers", genesis, self.past.transfers(ledger.name))
+        walk = TransferWalk(self.findings, chain)
         lines = read_lines(self.connection, walks.TRANSFERS.format(ledger=ledger.number))
-        walk.follow(self._counted(lines, "transfers", total), marks)
-        if walk.sequence != ledger.sequence:
-            detail = f"it counts {ledger.sequence} transfers, and the last one is {walk.sequence}"
+        walk.follow(self._counted(lines, "transfers", total))
+        if chain.place != ledger.sequence:
+            detail = f"it counts {ledger.sequence} transfers, and the last one is {chain.place}"
             self.findings.fault(Kind.LEDGER_SEQUENCE, f"ledger {ledger.name}", detail)
-        self._end(ledger, "transfers", walk.head, ledger.head, walk.sequence, marks)
-        return walk.heads
+        chain.end(ledger.head)
+        return walk.totals
 
     def _commands(self, ledger: Row[Any], genesis: bytes, total: int) -> None:
-        walk = CommandWalk(self.findings, genesis)
-        marks = self.past.commands(ledger.name)
-        if 0 in marks:
-            marks[0].compare(self.findings, "commands", 0, genesis)
+        chain = Chain(self.findings, ledger.name, "commands", genesis, self.past.commands(ledger.name))
         lines = read_lines(self.connection, walks.COMMANDS.format(ledger=ledger.number))
-        walk.follow(self._counted(lines, "commands", total), marks)
-        if walk.number != ledger.commands:
-            detail = f"it counts {ledger.commands} sealed commands, and the last one is {walk.number}"
+        walks.follow_commands(self.findings, chain, self._counted(lines, "commands", total))
+        if chain.place != ledger.commands:
+            detail = f"it counts {ledger.commands} sealed commands, and the last one is {chain.place}"
             self.findings.fault(Kind.LEDGER_COMMANDS, f"ledger {ledger.name}", detail)
-        self._end(ledger, "commands", walk.head, ledger.commands_head, walk.number, marks)
-
-    def _end(self, ledger: Row[Any], what: str, head: bytes, told: bytes, last: int, marks: dict[int, Mark]) -> None:
-        """Compare a chain's end with what the ledger keeps of it, and with how far checkpoints have seen it."""
-        row = f"ledger {ledger.name}"
-        if head != told:
-            self.findings.fault(Kind.LEDGER_HEAD, row, f"the newest link of its {what} is not the one it keeps")
-        seen = max(marks, default=0)
-        if seen > last:
-            detail = f"its {what} end at {last}, and {marks[seen].source} has seen {seen}"
-            self.findings.fault(Kind.TAIL_CUT, row, detail)
+        chain.end(ledger.commands_head)
 
     def _counted(self, lines: Iterable[bytes], what: str, total: int) -> Iterator[bytes]:
         count = self.counts[what]
@@ -150,8 +135,8 @@ class _Proof:
         self.counts[what] = count
         self.progress(what, count, total)
 
-    def _accounts(self, ledger: Row[Any], heads: dict[bytes, Head]) -> None:
-        """Hold a ledger's accounts against where their entries have come to."""
+    def _accounts(self, ledger: Row[Any], totals: dict[bytes, Totals]) -> None:
+        """Hold a ledger's accounts against what their entries have come to."""
         total = 0
         accounts = self.connection.execute(
             _ACCOUNTS.execution_options(yield_per=ROWS_AT_ONCE), {"ledger": ledger.number}
@@ -159,19 +144,19 @@ class _Proof:
         for account in accounts:
             self.findings.accounts += 1
             total += account.credits_posted - account.debits_posted
-            self._account(account, heads.pop(account.id.encode(), Head()))
-        for id in heads:
+            self._account(account, totals.pop(account.id.encode(), Totals()))
+        for id in totals:
             detail = f"has entries in {ledger.name}, and is not there"
             self.findings.fault(Kind.UNKNOWN_ACCOUNT, f"account {id.decode()}", detail)
         if total != 0:
             self.findings.fault(Kind.LEDGER_NOT_ZERO, f"ledger {ledger.name}", f"its balances add up to {total}")
 
-    def _account(self, account: Row[Any], head: Head) -> None:
+    def _account(self, account: Row[Any], totals: Totals) -> None:
         row = f"account {account.id}"
-        if account.version != head.version:
-            detail = f"counts {account.version} entries and has {head.version}"
+        if account.version != totals.version:
+            detail = f"counts {account.version} entries and has {totals.version}"
             self.findings.fault(Kind.ACCOUNT_VERSION, row, detail)
-        counted, added = (account.debits_posted, account.credits_posted), (head.debits, head.credits)
+        counted, added = (account.debits_posted, account.credits_posted), (totals.debits, totals.credits)
         if counted != added:
             detail = f"debits and credits are {counted}, and its entries add up to {added}"
             self.findings.fault(Kind.ACCOUNT_COUNTERS, row, detail)
