@@ -53,22 +53,6 @@ class Fault:
         return f"{self.kind}: {self.row}: {self.detail}"
 
 
-@dataclass(slots=True)
-class Findings:
-    """What a proof has come to: how much was read, and the faults."""
-
-    transfers: int = 0
-    accounts: int = 0
-    ledgers: int = 0
-    commands: int = 0
-    checkpoints: int = 0
-    faults: dict[Kind, Fault] = field(default_factory=dict)
-
-    def fault(self, kind: Kind, row: str, detail: str) -> None:
-        """Note a fault, unless one of its kind was found before."""
-        self.faults.setdefault(kind, Fault(kind, row, detail))
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Whether the books are sound, how much was read for it, and how long that took."""
@@ -86,3 +70,32 @@ class Verdict:
     def as_json(self) -> dict[str, object]:
         """Give it for programs (docs/cli.md)."""
         return asdict(self)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a proof has come to: how much was read, and the faults."""
+
+    transfers: int = 0
+    accounts: int = 0
+    ledgers: int = 0
+    commands: int = 0
+    checkpoints: int = 0
+    faults: dict[Kind, Fault] = field(default_factory=dict)
+
+    def fault(self, kind: Kind, row: str, detail: str) -> None:
+        """Note a fault, unless one of its kind was found before."""
+        self.faults.setdefault(kind, Fault(kind, row, detail))
+
+    def verdict(self, seconds: float) -> Verdict:
+        """Say what it has come to, after so long."""
+        return Verdict(
+            sound=not self.faults,
+            transfers=self.transfers,
+            accounts=self.accounts,
+            ledgers=self.ledgers,
+            commands=self.commands,
+            seconds=round(seconds, 3),
+            faults=list(self.faults.values()),
+            checkpoints=self.checkpoints,
+        )

@@ -57,16 +57,7 @@ def verify(database_url: str, progress: Progress | None = None, past: Past | Non
     findings = Findings()
     with reader(database_url) as engine, engine.connect() as connection:
         _Proof(connection, findings, progress or _silent, past or Past()).run()
-    return Verdict(
-        sound=not findings.faults,
-        transfers=findings.transfers,
-        accounts=findings.accounts,
-        ledgers=findings.ledgers,
-        commands=findings.commands,
-        seconds=round(monotonic() - began, 3),
-        faults=list(findings.faults.values()),
-        checkpoints=findings.checkpoints,
-    )
+    return findings.verdict(monotonic() - began)
 
 
 def _silent(_what: str, _proved: int, _total: int) -> None:
