@@ -74,6 +74,10 @@ PLACE_COMMANDS = """
             (SELECT ledger FROM equipoise.accounts WHERE id = (content::jsonb ->> 'account_id')::uuid),
             (SELECT ledger FROM equipoise.accounts WHERE id = (content::jsonb ->> 'source_id')::uuid),
             (SELECT ledger FROM equipoise.accounts WHERE id = (content::jsonb ->> 'destination_id')::uuid),
+            (SELECT min(ledger) FROM equipoise.accounts WHERE id IN (
+                SELECT (value #>> '{}')::uuid FROM jsonb_path_query(content::jsonb - 'metadata',
+                    'strict $.** ? (@.type() == "object").keyvalue() ? (@.key like_regex "_id$").value') AS value
+            )),
             (SELECT ledger FROM equipoise.holds WHERE id = (content::jsonb ->> 'hold_id')::uuid),
             (SELECT ledger FROM equipoise.transfers WHERE id = (content::jsonb ->> 'transfer_id')::uuid)
         ) AS ledger
@@ -112,6 +116,8 @@ def upgrade() -> None:
 
 def _seal(connection: Connection) -> None:
     connection.execute(text(PLACE_COMMANDS))
+    connection.execute(text("CREATE UNIQUE INDEX ON placed (ledger, number)"))
+    connection.execute(text("ANALYZE placed"))
     for ledger, name, currency, scale in connection.execute(
         text("SELECT number, name, currency, scale FROM equipoise.ledgers")
     ).all():

@@ -4,9 +4,19 @@ import tracemalloc
 
 import pytest
 
-from models.commands import CaptureTransfer, FreezeAccount, HoldTransfer, LimitAccount, ReverseTransfer, UnfreezeAccount
+from models.commands import (
+    CaptureTransfer,
+    ExtendHold,
+    FreezeAccount,
+    HoldTransfer,
+    LimitAccount,
+    ReverseTransfer,
+    SplitTransfer,
+    UnfreezeAccount,
+    VoidTransfer,
+)
 from tests.conftest import Tamper
-from tests.factories import batch, new, new_id, open_books, post
+from tests.factories import batch, hold, new, new_id, open_books, post
 from worker.engine.settle import Settlement
 from worker.proving.verdicts import Kind, Verdict
 from worker.proving.verify import verify
@@ -74,6 +84,51 @@ OTHER_FAULTS: list[tuple[Kind, str]] = [
     (Kind.TRANSFER_MISSING, f"UPDATE equipoise.transfers SET id = gen_random_uuid() WHERE {THIRD}"),
     (Kind.COMMAND_MISSING, f"UPDATE equipoise.inbox SET status = 'insufficient_funds' WHERE {COMMAND}"),
     (Kind.COMMAND_MISSING, f"UPDATE equipoise.inbox SET type = 'accounts.open' WHERE {COMMAND}"),
+    (Kind.COMMAND_MISSING, "UPDATE equipoise.holds SET id = gen_random_uuid()"),
+    # What is in the chain of no ledger that is there, or in none.
+    (
+        Kind.UNKNOWN_LEDGER,
+        (
+            "INSERT INTO equipoise.inbox SELECT gen_random_uuid(), decided_at, type, status, content, answer, 999, 7, 0"
+            " FROM equipoise.inbox WHERE type = 'accounts.limit' LIMIT 1"
+        ),
+    ),
+    (
+        Kind.COMMAND_SEAL,
+        (
+            "INSERT INTO equipoise.inbox SELECT gen_random_uuid(), decided_at, type, status, content, answer"
+            " FROM equipoise.inbox WHERE status = 'insufficient_funds' LIMIT 1"
+        ),
+    ),
+    (
+        Kind.COMMAND_SEAL,
+        (
+            "INSERT INTO equipoise.inbox SELECT gen_random_uuid(), decided_at, type, status FROM equipoise.inbox"
+            " WHERE type = 'transfers.capture' LIMIT 1"
+        ),
+    ),
+    (Kind.COMMAND_SEAL, f"UPDATE equipoise.inbox SET type = 'transfers.reverse' WHERE {COMMAND}"),
+    (Kind.COMMAND_SEAL, "UPDATE equipoise.inbox SET ledger = NULL, number = NULL, seal = NULL WHERE number = 5"),
+    # Each fact beside the money.
+    (Kind.HOLD_DIFFERS, "UPDATE equipoise.holds SET state = 'expired', remaining = 0, ended_at = expires_at"),
+    (Kind.HOLD_DIFFERS, "UPDATE equipoise.holds SET created_at = created_at - interval '1 s'"),
+    (Kind.HOLD_DIFFERS, "UPDATE equipoise.holds SET amount = amount + 1"),
+    (Kind.HOLD_DIFFERS, "UPDATE equipoise.holds SET kind = 'other'"),
+    (Kind.ACCOUNT_DIFFERS, f"UPDATE equipoise.accounts SET state = 'frozen' WHERE {FIRST_ACCOUNT}"),
+    (Kind.ACCOUNT_DIFFERS, f"UPDATE equipoise.accounts SET created_at = now() WHERE {FIRST_ACCOUNT}"),
+    (Kind.ACCOUNT_DIFFERS, f"UPDATE equipoise.accounts SET owner_id = gen_random_uuid() WHERE {FIRST_ACCOUNT}"),
+    (Kind.ACCOUNT_DIFFERS, f"""UPDATE equipoise.accounts SET metadata = '{{"a": 1}}' WHERE {FIRST_ACCOUNT}"""),
+    (Kind.TIME_DIFFERS, "UPDATE equipoise.ledgers SET decided_at = '2999-01-01' WHERE number = 1"),
+    (Kind.TIME_DIFFERS, "UPDATE equipoise.ledgers SET created_at = created_at - interval '1 s' WHERE number = 1"),
+    (Kind.CHANGE_DIFFERS, "DELETE FROM equipoise.changes WHERE after ? 'min_balance'"),
+    (Kind.CHANGE_DIFFERS, "DELETE FROM equipoise.changes WHERE after ? 'state'"),
+    (Kind.CHANGE_DIFFERS, "DELETE FROM equipoise.changes WHERE table_name = 'holds'"),
+    (Kind.CHANGE_DIFFERS, "UPDATE equipoise.changes SET after = '{}' WHERE after ? 'min_balance'"),
+    (Kind.CHANGE_DIFFERS, """UPDATE equipoise.changes SET after = '{"state": "closed"}' WHERE after ? 'state'"""),
+    (Kind.CHANGE_DIFFERS, "UPDATE equipoise.changes SET before = jsonb_set(before, '{min_balance}', '-3')"),
+    (Kind.CHANGE_DIFFERS, "UPDATE equipoise.changes SET before = jsonb_set(before, '{amount}', '21')"),
+    (Kind.CHANGE_DIFFERS, "UPDATE equipoise.changes SET after = jsonb_set(after, '{amount}', '24')"),
+    (Kind.CHANGE_DIFFERS, "UPDATE equipoise.changes SET changed_at = changed_at + interval '1 s'"),
 ]
 
 
@@ -84,6 +139,8 @@ def live(settlement: Settlement) -> None:
         settlement([post(first, second, 30), batch(post(second, first, 10), [post(first, bank, 5)])])
         settlement([post(first, second, 1_000_000)])
         settlement([hold := HoldTransfer(id=new_id(), source_id=first, destination_id=second, amount=20)])
+        settlement([new(ExtendHold, hold_id=hold.id, amount=25, expires_in_s=10**6)])
+        settlement([new(ExtendHold, hold_id=hold.id, amount=22)])
         settlement([capture := CaptureTransfer(id=new_id(), hold_id=hold.id, amount=5, final=False)])
         settlement([ReverseTransfer(id=new_id(), transfer_id=capture.id, amount=3)])
         settlement([new(LimitAccount, account_id=second, min_balance=-5, max_balance=10_000)])
@@ -97,7 +154,7 @@ def test_sound_books_are_sound(database_url: str, settlement: Settlement) -> Non
     verdict = verify(database_url)
 
     assert verdict == Verdict(True, 14, 6, 2, verdict.commands, verdict.seconds, [])
-    assert verdict.commands == 2 * (1 + 3 + 2 + 1 + 3 + 1 + 3 + 4)
+    assert verdict.commands == 2 * (1 + 3 + 2 + 1 + 3 + 1 + 3 + 4 + 2)
 
 
 def test_empty_books_are_sound(database_url: str) -> None:
@@ -126,6 +183,27 @@ def test_an_account_of_no_ledger_is_found(
 
     faults = verify(database_url).faults
     assert [(fault.kind, fault.row) for fault in faults] == [(Kind.UNKNOWN_LEDGER, f"account {account}")]
+
+
+def test_a_verdict_that_names_nothing_is_in_no_chain(database_url: str, settlement: Settlement) -> None:
+    _, (account, _) = open_books(settlement, [100])
+    parts = [{"account_id": new_id(), "rest": True}]
+    split = new(SplitTransfer, source_id=new_id(), destinations=parts, amount=5, metadata={"account_id": account})
+
+    told = settlement([post(new_id(), new_id(), 1), new(VoidTransfer, hold_id=new_id()), split])
+
+    assert [it["status"] for it in told] == ["source_not_found", "hold_not_found", "source_not_found"]
+    assert verify(database_url).faults == []
+
+
+def test_a_hold_may_have_the_id_of_an_account(database_url: str, settlement: Settlement) -> None:
+    _, (first, _, _) = open_books(settlement, [100, 100])
+    settlement([new(FreezeAccount, account_id=first)])
+    _, (third, fourth, _) = open_books(settlement, [100, 100])
+    settlement([hold(third, fourth, 5, id=first), new(ExtendHold, hold_id=first, amount=9)])
+    settlement([new(UnfreezeAccount, account_id=first)])
+
+    assert verify(database_url).faults == []
 
 
 def test_an_account_that_nobody_opened_is_found(database_url: str, settlement: Settlement, tamper: Tamper) -> None:

@@ -152,7 +152,9 @@ def append(engine: Engine, key: Ed25519PrivateKey, path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
         last, end = _last_line(file)
         # What follows it, without an end of its own, was being written when its writer died: it never was one.
-        file.truncate(end)
+        # Only then: a file that can but grow refuses to be made as long as it is.
+        if file.seek(0, os.SEEK_END) > end:
+            file.truncate(end)
         file.write(take(engine, key, _hash(last)) + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -45,6 +45,16 @@ CROSS_CHECKS = (
         """,
     ),
     CrossCheck(
+        Kind.UNKNOWN_LEDGER,
+        "command",
+        "there is no ledger {}",
+        """
+        SELECT id::text, ledger FROM equipoise.inbox
+        WHERE ledger IS NOT NULL AND NOT EXISTS (SELECT FROM equipoise.ledgers WHERE ledgers.number = inbox.ledger)
+        ORDER BY ledger, number LIMIT 1
+        """,
+    ),
+    CrossCheck(
         Kind.TRANSFER_MISSING,
         "command",
         "was applied, and what it made is not there",
@@ -119,13 +129,54 @@ CROSS_CHECKS = (
         """,
     ),
     CrossCheck(
+        Kind.TIME_DIFFERS,
+        "ledger",
+        "is at {}, when nothing was decided, or was opened at {} by no command",
+        """
+        SELECT name, decided_at, created_at FROM equipoise.ledgers
+        WHERE NOT EXISTS (SELECT FROM equipoise.inbox command WHERE command.decided_at = ledgers.decided_at)
+           OR NOT EXISTS (
+               SELECT FROM equipoise.inbox command
+               WHERE type = 'ledgers.open' AND status = 'applied' AND command.decided_at = ledgers.created_at
+                 AND content::json ->> 'ledger' = name
+           )
+        ORDER BY name LIMIT 1
+        """,
+    ),
+    CrossCheck(
         Kind.COMMAND_SEAL,
         "command",
-        "{} changes a ledger, and none has sealed it",
+        "{} keeps no content, and no transfer tells it",
         """
         SELECT id::text, type FROM equipoise.inbox
-        WHERE status = 'applied' AND content IS NOT NULL AND number IS NULL
-          AND (type LIKE 'transfers.%' OR type LIKE 'accounts.%' OR type = 'ledgers.open')
+        WHERE content IS NULL AND (type, status) <> ('transfers.post', 'applied')
+        ORDER BY decided_at, id LIMIT 1
+        """,
+    ),
+    CrossCheck(
+        Kind.COMMAND_SEAL,
+        "command",
+        "{} works on a ledger, and none has sealed it",
+        # What names nothing that was there when it was decided is in no chain.
+        """
+        WITH unsealed AS (
+            SELECT id, type, status, decided_at, content::jsonb AS content
+            FROM equipoise.inbox WHERE content IS NOT NULL AND number IS NULL AND type <> 'batch'
+        ), named AS (
+            SELECT id, decided_at, value #>> '{}' AS name
+            FROM unsealed, jsonb_path_query(
+                content - 'metadata',
+                'strict $.** ? (@.type() == "object").keyvalue() ? (@.key like_regex "_id$" || @.key == "ledger").value'
+            ) AS value
+        ), known AS (
+            SELECT name AS name, created_at FROM equipoise.ledgers
+            UNION ALL SELECT id::text, created_at FROM equipoise.accounts
+            UNION ALL SELECT id::text, created_at FROM equipoise.holds
+            UNION ALL SELECT id::text, created_at FROM equipoise.transfers
+        )
+        SELECT id::text, type FROM unsealed
+        WHERE status = 'applied' AND (type LIKE 'transfers.%' OR type LIKE 'accounts.%' OR type = 'ledgers.open')
+           OR id IN (SELECT named.id FROM named JOIN known USING (name) WHERE known.created_at < named.decided_at)
         ORDER BY decided_at, id LIMIT 1
         """,
     ),
@@ -152,7 +203,7 @@ CROSS_CHECKS = (
         "is {}, and its commands make it {}",
         """
         WITH said AS (
-            SELECT (content::jsonb ->> 'account_id')::uuid AS id, type, content::jsonb AS content, number
+            SELECT (content::jsonb ->> 'account_id')::uuid AS id, type, content::jsonb AS content, decided_at, number
             FROM equipoise.inbox WHERE status = 'applied' AND type LIKE 'accounts.%'
         ), limited AS (
             SELECT DISTINCT ON (id) id, (content ->> 'max_balance')::bigint AS max_balance,
@@ -166,13 +217,13 @@ CROSS_CHECKS = (
             ORDER BY id, number DESC
         ), told AS (
             SELECT account.id,
-                ROW (ledger.name, account.min_balance, account.max_balance,
+                ROW (ledger.name, account.created_at, account.min_balance, account.max_balance,
                      account.state, owner_id, metadata) AS is_now,
-                ROW (opened.content ->> 'ledger', limited.min_balance, limited.max_balance,
+                ROW (opened.content ->> 'ledger', opened.decided_at, limited.min_balance, limited.max_balance,
                      coalesce(stated.state, 'open'), (opened.content ->> 'owner_id')::uuid,
                      opened.content -> 'metadata') AS made
             FROM equipoise.accounts account JOIN equipoise.ledgers ledger ON ledger.number = account.ledger
-            JOIN (SELECT id, content FROM said WHERE type = 'accounts.open') opened ON opened.id = account.id
+            JOIN (SELECT * FROM said WHERE type = 'accounts.open') opened ON opened.id = account.id
             JOIN limited ON limited.id = account.id LEFT JOIN stated ON stated.id = account.id
         )
         SELECT id::text, is_now::text, made::text FROM told WHERE is_now IS DISTINCT FROM made ORDER BY id LIMIT 1
@@ -196,7 +247,7 @@ CROSS_CHECKS = (
         """
         WITH said AS (
             SELECT CASE type WHEN 'transfers.hold' THEN id ELSE (content::jsonb ->> 'hold_id')::uuid END AS id,
-                   type, number, content::jsonb AS content, answer::jsonb #>> '{hold,state}' AS state,
+                   type, number, decided_at, content::jsonb AS content, answer::jsonb #>> '{hold,state}' AS state,
                    (answer::jsonb #>> '{hold,remaining}')::bigint AS remaining,
                    (answer::jsonb #>> '{hold,expires_at}')::timestamptz AS expires_at
             FROM equipoise.inbox
@@ -210,57 +261,98 @@ CROSS_CHECKS = (
             SELECT id, sum(CASE type WHEN 'transfers.hold' THEN remaining
                     WHEN 'transfers.extend' THEN greatest(remaining - before, 0) ELSE 0 END)::bigint AS amount,
                 max(state) FILTER (WHERE back = 1) AS state, max(remaining) FILTER (WHERE back = 1) AS remaining,
-                max(expires_at) FILTER (WHERE back = 1) AS expires_at
+                max(expires_at) FILTER (WHERE back = 1) AS expires_at,
+                max(decided_at) FILTER (WHERE back = 1) AS decided_at
             FROM steps GROUP BY id
         ), told AS (
             SELECT hold.id,
                 ROW (hold.source_id, hold.destination_id, hold.kind, hold.metadata, hold.effective_at,
-                     hold.amount, hold.remaining, hold.expires_at, hold.state) AS is_now,
+                     hold.created_at, hold.amount, hold.remaining, hold.expires_at, hold.state, ended_at) AS is_now,
                 ROW ((content ->> 'source_id')::uuid, (content ->> 'destination_id')::uuid, content ->> 'kind',
-                     content -> 'metadata', (content ->> 'effective_at')::timestamptz, derived.amount,
+                     content -> 'metadata', (content ->> 'effective_at')::timestamptz,
+                     placed.decided_at, derived.amount,
                      -- What no command tells: a hold that was pending when it was last heard of has expired since.
                      CASE WHEN hold.state = 'expired' AND derived.state = 'pending' THEN 0 ELSE derived.remaining END,
                      derived.expires_at,
                      CASE WHEN hold.state = 'expired' AND derived.state = 'pending' AND derived.expires_at <= ended_at
-                          THEN 'expired' ELSE derived.state END) AS made
+                          THEN 'expired' ELSE derived.state END,
+                     -- Some group has ended it, of which the inbox tells.
+                     CASE WHEN hold.state = 'expired' AND derived.state = 'pending'
+                          THEN (SELECT max(decided_at) FROM equipoise.inbox WHERE decided_at = hold.ended_at)
+                          WHEN derived.state <> 'pending' THEN derived.decided_at END) AS made
             FROM equipoise.holds hold JOIN derived USING (id)
-            JOIN (SELECT id, content FROM said WHERE type = 'transfers.hold') placed USING (id)
+            JOIN (SELECT * FROM said WHERE type = 'transfers.hold') placed USING (id)
         )
         SELECT id::text, is_now::text, made::text FROM told WHERE is_now IS DISTINCT FROM made ORDER BY id LIMIT 1
         """,
     ),
     CrossCheck(
         Kind.CHANGE_DIFFERS,
-        "change of",
-        "is from {} to {}, which its command, or the change before it, does not tell",
+        "change by command",
+        "is {}, and should be {}",
         """
-        WITH trail AS (
-            SELECT row_id, table_name, before, after, changed_at, type, content::jsonb AS content, decided_at,
-                   lag(after) OVER (PARTITION BY row_id, type = 'accounts.limit' ORDER BY number) AS last
+        WITH said AS (
+            SELECT id, decided_at, number, type, content::jsonb AS content, answer::jsonb -> 'hold' AS hold
+            FROM equipoise.inbox WHERE status = 'applied' AND (
+                type LIKE 'accounts.%' OR type IN ('transfers.hold', 'transfers.capture', 'transfers.extend')
+            )
+        ), limits AS (
+            SELECT id, decided_at, (content ->> 'account_id')::uuid AS row_id, type, number, jsonb_build_object(
+                'min_balance', CASE WHEN content ? 'min_balance' THEN content -> 'min_balance' ELSE '0' END,
+                'max_balance', content -> 'max_balance') AS after
+            FROM said WHERE type IN ('accounts.open', 'accounts.limit')
+        ), states AS (
+            SELECT id, decided_at, (content ->> 'account_id')::uuid AS row_id, type, number, jsonb_build_object(
+                'state', CASE type WHEN 'accounts.freeze' THEN 'frozen' WHEN 'accounts.close' THEN 'closed'
+                    ELSE 'open' END) AS after
+            FROM said WHERE type IN ('accounts.open', 'accounts.freeze', 'accounts.unfreeze', 'accounts.close')
+        ), reserved AS (
+            SELECT id, decided_at, type, content,
+                   CASE type WHEN 'transfers.hold' THEN id ELSE (content ->> 'hold_id')::uuid END AS row_id,
+                   hold ->> 'expires_at' AS expires_at, (hold ->> 'remaining')::bigint AS remaining, number
+            FROM said WHERE type LIKE 'transfers.%'
+        ), grown AS (
+            SELECT *, CASE type WHEN 'transfers.hold' THEN remaining WHEN 'transfers.extend' THEN
+                greatest(remaining - lag(remaining) OVER each, 0) ELSE 0 END AS more
+            FROM reserved WINDOW each AS (PARTITION BY row_id ORDER BY number)
+        ), prices AS (
+            SELECT id, decided_at, row_id, type, number, content, expires_at::timestamptz AS expires_at,
+                   sum(more) OVER (PARTITION BY row_id ORDER BY number)::bigint AS amount
+            FROM grown
+        ), expected AS (
+            SELECT id, decided_at, row_id, type = 'accounts.limit' AS counts, after, lag(after) OVER each AS before
+            FROM limits WINDOW each AS (PARTITION BY row_id ORDER BY number)
+            UNION ALL
+            SELECT id, decided_at, row_id, type <> 'accounts.open' AND after <> lag(after) OVER each, after,
+                   lag(after) OVER each
+            FROM states WINDOW each AS (PARTITION BY row_id ORDER BY number)
+            UNION ALL
+            SELECT id, decided_at, row_id, type = 'transfers.extend',
+                   jsonb_strip_nulls(jsonb_build_object('amount', CASE WHEN content ? 'amount' THEN amount END))
+                   || CASE WHEN content ? 'expires_in_s'
+                      THEN jsonb_build_object('expires_at', expires_at) ELSE '{}' END,
+                   jsonb_strip_nulls(jsonb_build_object(
+                       'amount', CASE WHEN content ? 'amount' THEN lag(amount) OVER each END))
+                   || CASE WHEN content ? 'expires_in_s'
+                      THEN jsonb_build_object('expires_at', lag(expires_at) OVER each) ELSE '{}' END
+            FROM prices WINDOW each AS (PARTITION BY row_id ORDER BY number)
+        ), made AS (
+            SELECT id AS command_id, row_id, decided_at AS changed_at, before, after FROM expected WHERE counts
+        ), kept AS (
+            -- Moments in one spelling, that of jsonb_build_object.
+            SELECT command_id, row_id, changed_at,
+                   before || CASE WHEN before ? 'expires_at' THEN jsonb_build_object(
+                       'expires_at', (before ->> 'expires_at')::timestamptz) ELSE '{}' END AS before,
+                   after || CASE WHEN after ? 'expires_at' THEN jsonb_build_object(
+                       'expires_at', (after ->> 'expires_at')::timestamptz) ELSE '{}' END AS after
             FROM equipoise.changes
-            LEFT JOIN equipoise.inbox command ON command.id = command_id AND status = 'applied'
-        ), opened AS (
-            SELECT (content::json ->> 'account_id')::uuid AS row_id, '{"min_balance": 0, "max_balance": null}'::jsonb
-                || (content::jsonb - '{type,account_id,ledger,owner_id,metadata}'::text[]) AS limits
-            FROM equipoise.inbox WHERE type = 'accounts.open' AND status = 'applied'
         )
-        SELECT row_id::text, before::text, after::text FROM trail LEFT JOIN opened USING (row_id)
-        WHERE decided_at IS DISTINCT FROM changed_at
-           OR table_name = 'accounts' AND CASE type
-              WHEN 'accounts.limit' THEN content @> after AND before = coalesce(last, limits)
-              ELSE before ->> 'state' = coalesce(last ->> 'state', 'open') END IS NOT TRUE
-        ORDER BY changed_at, row_id LIMIT 1
-        """,
-    ),
-    CrossCheck(
-        Kind.CHANGE_DIFFERS,
-        "command",
-        "has changed limits, and the trail does not tell",
-        """
-        SELECT id::text FROM equipoise.inbox command
-        WHERE type = 'accounts.limit' AND status = 'applied'
-          AND NOT EXISTS (SELECT FROM equipoise.changes WHERE command_id = command.id)
-        ORDER BY decided_at, id LIMIT 1
+        SELECT command_id::text, ROW (kept.row_id, kept.changed_at, kept.before, kept.after)::text,
+               ROW (made.row_id, made.changed_at, made.before, made.after)::text
+        FROM kept FULL JOIN made USING (command_id)
+        WHERE ROW (kept.row_id, kept.changed_at, kept.before, kept.after)
+            IS DISTINCT FROM ROW (made.row_id, made.changed_at, made.before, made.after)
+        ORDER BY 1 LIMIT 1
         """,
     ),
     CrossCheck(

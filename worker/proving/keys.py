@@ -27,6 +27,8 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     Raises KeyUnusable, and OSError where a file cannot be read or written.
     """
     if not path.exists():
+        if public_path(path).exists():
+            raise KeyUnusable(f"{path} is gone, and {public_path(path)} is there: what was signed needs that very key")
         path.parent.mkdir(parents=True, exist_ok=True)
         new = Ed25519PrivateKey.generate()
         _write(path, new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
