@@ -222,6 +222,17 @@ def test_what_a_hold_no_longer_reserves_is_not_exported(settlement: Settlement, 
     assert reserved(other, account) == (100, 0, 0)
 
 
+def test_a_hold_that_has_ended_by_its_ledgers_time_is_not_exported(settlement: Settlement, other: Settlement) -> None:
+    """That time may be ahead of the clock, by which the hold would still be pending."""
+    ledger, [account, payee, *others, _] = open_books(settlement, [100, 0, 1, 0])
+    assert statuses(settlement, hold(account, payee, 10, expires_in_s=60)) == ["applied"]
+    assert statuses(at(settlement, NOON), post(*others, 1)) == ["applied"]
+
+    imported(other, exported(settlement.engine, ledger))
+
+    assert reserved(other, account) == (100, 0, 0)
+
+
 def test_limits_and_states_are_those_of_the_present(settlement: Settlement, other: Settlement) -> None:
     """In their own time the transfers were within limits that are others now."""
     ledger, [account, frozen, bank] = open_books(settlement, [100, 0])

@@ -8,6 +8,7 @@ changes nothing.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
@@ -18,6 +19,8 @@ from sqlalchemy import Connection, Row, text
 from models.contract import MAX_COMMAND_BYTES
 from models.outcomes import timestamp
 from models.rules.transfers import leg_id
+from worker.reading.accounts import clock
+from worker.reading.deadlines import OVERDUE
 
 ROWS_AT_ONCE: Final = 5_000
 """Rows a round trip, about 2 MB."""
@@ -45,13 +48,12 @@ _TRANSFERS = """
            ) END AS split_id
     FROM equipoise.transfers WHERE ledger = :number ORDER BY sequence
 """
-# One that is overdue has ended, whether or not its row says so already.
-_HOLDS = """
+_HOLDS = f"""
     SELECT id::text, source_id::text, destination_id::text, remaining, kind, effective_at, metadata, expires_at
-    FROM equipoise.holds
-    WHERE ledger = :number AND state = 'pending' AND (expires_at > now()) IS NOT FALSE
+    FROM equipoise.holds hold JOIN equipoise.ledgers ledger ON ledger.number = hold.ledger
+    WHERE hold.ledger = :number AND state = 'pending' AND {OVERDUE} IS NOT TRUE
     ORDER BY id
-"""
+"""  # noqa: S608  # of our own constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Export:
 
     connection: Connection
     ledger: Row[Any]
+    now: datetime
 
     @property
     def commands_at_least(self) -> int:
@@ -80,14 +83,14 @@ class Export:
             yield from _bounded(account)
 
     def _rows(self, statement: str) -> Iterable[Row[Any]]:
-        values = {"number": self.ledger.number}
+        values = {"number": self.ledger.number, "now": self.now}
         return self.connection.execute(text(statement).execution_options(yield_per=ROWS_AT_ONCE), values)
 
 
 def export(connection: Connection, ledger: str) -> Export | None:
     """Find the ledger; None where there is none of that name."""
     row = connection.execute(text(_LEDGER), {"name": ledger}).one_or_none()
-    return None if row is None else Export(connection, row)
+    return None if row is None else Export(connection, row, clock(connection))
 
 
 def _opened(account: Row[Any], ledger: str) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Accounts as they are now, with what is needed to show them: the ledger's name, currency and scale.
 
-A hold that is at its deadline is expired, and reserves nothing, though its row may say otherwise until a group touches
-one of its accounts, or the scheduled task does.
+A hold that is overdue reserves nothing (`worker.reading.deadlines`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,26 +12,25 @@ from sqlalchemy import Connection, text
 
 from models.fields import is_id
 from worker.postgres.engines import array
+from worker.reading.deadlines import OVERDUE
 
 _CLOCK = text("SELECT clock_timestamp()")
 
-# A ledger's time may be ahead of the clock, and its holds with it.
 _FIND = text(
-    """
+    f"""
     SELECT account.id::text, ledger.name AS ledger, ledger.currency, ledger.scale, debits_posted, credits_posted,
            debits_pending - CASE WHEN debits_pending = 0 THEN 0 ELSE (
                SELECT coalesce(sum(remaining), 0) FROM equipoise.holds
-               WHERE source_id = account.id AND state = 'pending' AND expires_at <= greatest(:now, ledger.decided_at)
+               WHERE source_id = account.id AND state = 'pending' AND {OVERDUE}
            )::bigint END,
            credits_pending - CASE WHEN credits_pending = 0 THEN 0 ELSE (
                SELECT coalesce(sum(remaining), 0) FROM equipoise.holds
-               WHERE destination_id = account.id AND state = 'pending'
-                 AND expires_at <= greatest(:now, ledger.decided_at)
+               WHERE destination_id = account.id AND state = 'pending' AND {OVERDUE}
            )::bigint END,
            min_balance, max_balance, state, version, metadata
     FROM equipoise.accounts account JOIN equipoise.ledgers ledger ON ledger.number = account.ledger
     WHERE account.id = ANY (cast(:ids AS uuid[]))
-    """
+    """  # noqa: S608  # of our own constants
 )
 IDS_AT_ONCE = 1_000
 """Ids a query: 40 KB of them, and a look-up well under the time of its round trip on a far server."""

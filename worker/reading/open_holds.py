@@ -1,6 +1,6 @@
 """The holds that are pending on accounts: what is told of an account's `debits_pending` and `credits_pending` in full.
 
-As in `accounts`, a hold that is at its deadline is none any more, whatever its row still says.
+As in `accounts`, a hold that is overdue is none any more (`worker.reading.deadlines`).
 """
 
 from collections import defaultdict
@@ -14,29 +14,28 @@ from sqlalchemy import Connection, text
 from models.outcomes import timestamp
 from worker.postgres.engines import array
 from worker.reading.accounts import IDS_AT_ONCE
+from worker.reading.deadlines import OVERDUE
 
 HOLDS_OF_AN_ACCOUNT = 10_000
 """About 4 MB of JSON: more than people look through, and what a program can take in one line."""
 
 _FIND = text(
-    """
+    f"""
     SELECT account.id::text AS account_id, hold.id::text, side, other_id::text, amount, remaining, captured, expires_at,
            hold.created_at, kind, effective_at, hold.metadata
     FROM equipoise.accounts account JOIN equipoise.ledgers ledger ON ledger.number = account.ledger
     CROSS JOIN LATERAL (
         (SELECT 'debit' AS side, destination_id AS other_id, source.* FROM equipoise.holds source
-         WHERE source_id = account.id AND state = 'pending'
-           AND expires_at <= greatest(:now, ledger.decided_at) IS NOT TRUE
+         WHERE source_id = account.id AND state = 'pending' AND {OVERDUE} IS NOT TRUE
          ORDER BY expires_at LIMIT :count)
         UNION ALL
         (SELECT 'credit', source_id, destination.* FROM equipoise.holds destination
-         WHERE destination_id = account.id AND state = 'pending'
-           AND expires_at <= greatest(:now, ledger.decided_at) IS NOT TRUE
+         WHERE destination_id = account.id AND state = 'pending' AND {OVERDUE} IS NOT TRUE
          ORDER BY expires_at LIMIT :count)
         ORDER BY expires_at, created_at, id LIMIT :count
     ) hold
     WHERE account.id = ANY (cast(:ids AS uuid[]))
-    """
+    """  # noqa: S608  # of our own constants
 )
 
 
