@@ -37,7 +37,7 @@ class Status(StrEnum):
     ACCOUNT_CLOSED = "account_closed", 409, "an account that would take part is closed"
     PENDING_NOT_ZERO = "pending_not_zero", 409, "a hold is pending on the account"
     BALANCE_NOT_ZERO = "balance_not_zero", 409, "the account has a balance that nobody is to take"
-    OVERFLOW = "overflow", 422, "a counter would pass 2^63 - 1"
+    OVERFLOW = "overflow", 422, "a counter would pass 2^63 - 1, or the remainder is more than one transfer moves"
     INSUFFICIENT_FUNDS = (
         "insufficient_funds",
         422,
