@@ -175,7 +175,7 @@ def test_a_first_row_that_names_no_columns_is_refused(names: str) -> None:
         header(names)
 
 
-def test_every_field_of_what_is_exported_has_a_column() -> None:
+def test_every_column_of_an_export_is_a_field_of_some_command_and_there_once() -> None:
     fields = {name for model in COMMANDS.values() for name in model.model_fields}
 
     assert set(exporting.COLUMNS) <= fields
