@@ -1,7 +1,7 @@
-"""A reading of the wire contract in one screen: the slowest ledger there is, to hold the month's expectation against.
+"""A second reading of the wire contract: the slowest ledger there is, to hold the month's expectation against.
 
 It takes messages one after the other, in whatever order a test gives, and knows of each only its commands and which of
-them are malformed. It shares no line with the worker, nor with the sums in `bench.marketplace`.
+them are malformed. It shares no line with the worker, and none with the sums over what is foretold in `bench.story`.
 """
 
 from __future__ import annotations
