@@ -18,14 +18,15 @@ from uuid import UUID
 import psycopg
 from sqlalchemy import Connection, Engine, event
 
-from models.commands import OpenAccount, OpenLedger
+from models.commands import HoldTransfer, OpenAccount, OpenLedger, VoidTransfer
 from tests.conftest import libpq
-from tests.factories import new_id, post
+from tests.factories import hold, new, new_id, post
 from worker.engine.settle import Settlement
 from worker.postgres.engines import committing_engine
-from worker.reading import accounts, effective, statement
+from worker.reading import accounts, effective, open_holds, statement
 from worker.reading.reader import reader
-from worker.reading.transfers import Query, find_ledger, transfers
+from worker.reading.statement import ENTRIES_AT_ONCE
+from worker.reading.transfers import FEW, Query, find_ledger, transfers
 
 COUNT = 50_000
 GROUP = 5_000
@@ -33,7 +34,10 @@ SHOP = "5409000a-0000-4000-8000-000000000000"
 """An account with a side in every fifth transfer; the other 400 share the rest."""
 BOOKED = datetime(2020, 1, 1, tzinfo=UTC)
 TOMORROW = datetime.now(UTC) + timedelta(days=1)
-NOT_OURS = ("clock_timestamp", "set_config", "equipoise.ledgers", "equipoise.accounts")
+HOLDS = 2_000
+"""The shop is a side of every tenth; every other one of those is voided."""
+NOT_OURS = ("clock_timestamp", "set_config", "FROM equipoise.ledgers", "min_balance")
+"""What statements have that ask no question of the history: the time, settings, the ledger, the account itself."""
 
 
 def fill(database_url: str) -> None:
@@ -47,9 +51,12 @@ def fill(database_url: str) -> None:
     for start in range(0, COUNT, GROUP):
         commands = [a_transfer(number, others, dice) for number in range(start, start + GROUP)]
         assert {outcome["status"] for outcome in settle(commands)} == {"applied"}
+    holds = [a_hold(number, others, dice) for number in range(HOLDS)]
+    settle(holds)
+    settle([new(VoidTransfer, hold_id=held.id) for held in holds[::20]])
     engine.dispose()
     with psycopg.connect(libpq(database_url), autocommit=True) as connection:
-        connection.execute("VACUUM ANALYZE equipoise.transfers")
+        connection.execute("VACUUM ANALYZE equipoise.transfers, equipoise.holds, equipoise.accounts, equipoise.ledgers")
 
 
 def a_transfer(number: int, others: list[str], dice: Random) -> Any:
@@ -67,9 +74,16 @@ def a_transfer(number: int, others: list[str], dice: Random) -> Any:
     return post(source, destination, amount, **said)
 
 
+def a_hold(number: int, others: list[str], dice: Random) -> HoldTransfer:
+    source, destination = dice.sample(others, 2)
+    if number % 10 == 0:
+        source, destination = dice.choice([(SHOP, destination), (source, SHOP)])
+    return hold(source, destination, 1, expires_in_s=86_400 + number)
+
+
 @dataclass(frozen=True)
 class Question:
-    """What is asked, as on the command line; `rows` that are returned, and that may be `read` for it."""
+    """What is asked, as on the command line; `rows` that are returned, and the most that may be `read` for them."""
 
     command: str
     ask: Callable[[Engine], list[Any]]
@@ -105,42 +119,65 @@ def stated_effective(moment: datetime, *, listed: int) -> Callable[[Engine], lis
     return ask
 
 
-LOOK_UPS = 17
-"""Halvings of 50,000; an account's take two each, and so does each of its ends."""
+def held(engine: Engine) -> list[Any]:
+    with engine.connect() as connection:
+        now = accounts.clock(connection)
+        accounts.find(connection, [SHOP], now)
+        return list(open_holds.find(connection, [SHOP], now)[SHOP].holds)
 
+
+LOOK_UPS = 17
+"""Halvings of 50,000, each one look-up in a ledger and two in an account, on either side."""
+ASKED_WHETHER_FEW = FEW + 1
+"""What is read where there are too many to pick from."""
+
+# `read` is arithmetic about the history above, and where chance places the matches half as much again.
 QUESTIONS = {
-    "A ledger's newest": Question("transfers --ledger shop", looking(), 50, 50),
-    "An account's newest": Question(f"transfers --account {SHOP}", looking(account=True), 50, 52 + 2 * 2 * LOOK_UPS),
-    "A time": Question(
-        "transfers --ledger shop --until TIME", looking(until=TOMORROW), 50, 50 + LOOK_UPS,
-        moments=True,
+    "A ledger's newest": Question("transfers --ledger shop", looking(), 50, read=50),
+    "An account's newest": Question(
+        f"transfers --account {SHOP}", looking(account=True), 50,
+        read=50 + 2 + 2 * 2 * LOOK_UPS,  # the page, one ahead on each side to merge them, and both ends of the span
     ),
-    "A kind": Question("transfers --ledger shop --kind fee", looking(kind="fee"), 50, 50),
+    "A time": Question(
+        "transfers --ledger shop --until TIME", looking(until=TOMORROW), 50, read=50 + LOOK_UPS, moments=True
+    ),
+    "A kind": Question("transfers --ledger shop --kind fee", looking(kind="fee"), 50, read=50),
     "A rare kind of an account's": Question(
-        f"transfers --account {SHOP} --kind payout", looking(account=True, kind="payout"), 10, 20 + 4 * LOOK_UPS
+        f"transfers --account {SHOP} --kind payout", looking(account=True, kind="payout"), 10,
+        read=10 + 2 * 10 + 2 * 2 * LOOK_UPS,  # looked up, picked on either side; both ends of the span
     ),
     "Metadata": Question(
-        "transfers --ledger shop --metadata order=40000", looking(metadata='{"order": "40000"}'), 1, 3
+        "transfers --ledger shop --metadata order=40000", looking(metadata='{"order": "40000"}'), 1,
+        read=1 + 1,  # looked up and picked
     ),
     "Metadata that many have": Question(
-        "transfers --ledger shop --metadata channel=web", looking(metadata='{"channel": "web"}'), 50, 1_001 + 600
+        "transfers --ledger shop --metadata channel=web", looking(metadata='{"channel": "web"}'), 50,
+        read=ASKED_WHETHER_FEW + 50 * 8 * 3 // 2,  # one in eight is walked to
     ),
     "A large amount": Question(
-        "transfers --ledger shop --min-amount 10000", looking(amounts=(1_000_000, 10**15)), 13, 2 * 13
+        "transfers --ledger shop --min-amount 10000", looking(amounts=(1_000_000, 10**15)), 13, read=13 + 13
     ),
-    "An amount": Question("transfers --ledger shop --amount 12.50", looking(amounts=(1_250, 1_250)), 10, 20),
+    "An amount": Question("transfers --ledger shop --amount 12.50", looking(amounts=(1_250, 1_250)), 10, read=10 + 10),
     "An amount that many have": Question(
-        "transfers --ledger shop --max-amount 50", looking(amounts=(1, 5_000)), 50, 1_001 + 200
+        "transfers --ledger shop --max-amount 50", looking(amounts=(1, 5_000)), 50,
+        read=ASKED_WHETHER_FEW + 50 * 2 * 3 // 2,  # one in two
     ),
     "An account at a time": Question(
-        f"statement {SHOP} --at TIME --balance", stated_at, 1, 1 + 2 * LOOK_UPS, moments=True
+        f"statement {SHOP} --at TIME --balance", stated_at, 1, read=1 + 2 * LOOK_UPS, moments=True
     ),
     "A balance by effective date": Question(
         f"statement {SHOP} --effective 2020-01-01T05:00:00Z --balance",
-        stated_effective(BOOKED + timedelta(hours=5), listed=0), 1, 901 + 2 * LOOK_UPS,
+        stated_effective(BOOKED + timedelta(hours=5), listed=0), 1,
+        read=5 * 3_600 // 20 + 1 + 2 * LOOK_UPS,  # all that is dated by then, one in 20 s: they were committed later
     ),
     "Entries by effective date": Question(
-        f"statement {SHOP} --effective TIME", stated_effective(TOMORROW, listed=50), 50, 1_500 + 4 * LOOK_UPS
+        f"statement {SHOP} --effective TIME", stated_effective(TOMORROW, listed=50), 50,
+        # A page of the three in four that are undated, past the others; one of the dated; the place of the time.
+        read=ENTRIES_AT_ONCE * 4 // 3 + ENTRIES_AT_ONCE + 2 * LOOK_UPS,
+    ),
+    "Open holds": Question(
+        f"account {SHOP} --holds", held, 100,
+        read=HOLDS // 10 // 2,  # every one that is pending, none that has ended
     ),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Every question to the history is answered by an index that leads near the answer, as docs/queries.md shows."""
+"""Every question to the history is answered by an index, and reads no more than it must, as docs/queries.md shows."""
 
 import re
 from collections.abc import Iterator
@@ -12,6 +12,10 @@ from tests.conftest import Servers, fresh_database
 from tests.reading.questions import QUESTIONS, fill, plans, shown
 from worker.reading.reader import reader
 
+JOURNALS = ("transfers", "holds")
+"""The tables that only grow. How the accounts that are asked for are found, and their ledger, is no matter here."""
+PAGES_A_ROW = 4
+"""A row that is found by itself: three levels of an index of this size, and the row's own page."""
 PAGE = (Path(__file__).parents[2] / "docs" / "queries.md").read_text()
 
 
@@ -38,18 +42,18 @@ def rows_read(node: Any) -> float:
 
 
 @pytest.mark.parametrize("title", QUESTIONS)
-def test_a_question_is_answered_by_an_index_that_leads_near_the_answer(title: str, history: Engine) -> None:
+def test_a_question_is_answered_by_an_index_and_reads_no_more_than_it_must(title: str, history: Engine) -> None:
     question = QUESTIONS[title]
 
     assert len(question.ask(history)) == question.rows
     asked = [told[0]["Plan"] for told in plans(history, question, "ANALYZE, BUFFERS, FORMAT JSON")]
-    scans = [node for plan in asked for node in nodes(plan) if "Relation Name" in node]
+    scans = [node for plan in asked for node in nodes(plan) if node.get("Relation Name") in JOURNALS]
     assert scans
     assert {node["Node Type"] for node in scans} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
     assert sum(map(rows_read, scans)) <= question.read
-    # A row costs its own page and its index's, and each of the ways down an index about three.
     pages = sum(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] for plan in asked)
-    assert pages <= 4 * question.read + 50
+    # At worst each row is found by itself, and each scan goes down once more to find that there are no others.
+    assert pages <= PAGES_A_ROW * (question.read + len(scans))
 
 
 @pytest.mark.parametrize("title", QUESTIONS)
