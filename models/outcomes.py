@@ -76,6 +76,11 @@ def moment(timestamp: str) -> datetime:
     return datetime.fromisoformat(timestamp)
 
 
+def said(**fields: Any) -> dict[str, Any]:
+    """Leave out what was not said: what is None has no key in what programs read."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
 def transferred(id: str, type: str, decided_at: str, moved: Moved, hold: HoldState | None = None) -> Outcome:
     """Tell of one applied transfer, and of the hold that it has captured."""
     outcome: Outcome = {

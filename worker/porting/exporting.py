@@ -17,7 +17,7 @@ import orjson
 from sqlalchemy import Connection, Row, text
 
 from models.contract import MAX_COMMAND_BYTES
-from models.outcomes import timestamp
+from models.outcomes import said, timestamp
 from models.rules.transfers import leg_id
 from worker.reading.accounts import clock
 from worker.reading.deadlines import OVERDUE
@@ -94,9 +94,8 @@ def export(connection: Connection, ledger: str) -> Export | None:
 
 
 def _opened(account: Row[Any], ledger: str) -> dict[str, Any]:
-    about = {"owner_id": account.owner_id, "metadata": account.metadata}
     opened = _command("accounts.open", _id(account.id, "open"), account_id=account.id, ledger=ledger)
-    return opened | {"min_balance": None} | _said(about)
+    return opened | {"min_balance": None} | said(owner_id=account.owner_id, metadata=account.metadata)
 
 
 def _moves(split_id: str | None, transfers: Iterable[Row[Any]]) -> Iterable[dict[str, Any]]:
@@ -117,34 +116,34 @@ def _moved(transfer: Row[Any]) -> dict[str, Any]:
             "transfers.reverse", transfer.id, transfer_id=transfer.reverses, amount=transfer.amount, **moment
         )
     sides = {"source_id": transfer.source_id, "destination_id": transfer.destination_id}
-    about = {"kind": transfer.kind, **moment, "metadata": transfer.metadata}
-    return _command("transfers.post", transfer.id, **sides, amount=transfer.amount) | _said(about)
+    about = said(kind=transfer.kind, **moment, metadata=transfer.metadata)
+    return _command("transfers.post", transfer.id, **sides, amount=transfer.amount) | about
 
 
 def _split(id: str, legs: Sequence[Row[Any]]) -> dict[str, Any]:
     """Split an amount again, by the amounts that came of it."""
     assert [leg.id for leg in legs] == [leg_id(id, place) for place in range(1, len(legs) + 1)]
     first = legs[0]
-    about = {"kind": first.kind, "effective_at": timestamp(first.moment), "metadata": first.metadata}
+    about = said(kind=first.kind, effective_at=timestamp(first.moment), metadata=first.metadata)
     if all(leg.source_id == first.source_id for leg in legs):
         parts = [{"account_id": leg.destination_id, "amount": leg.amount} for leg in legs]
         sides = {"source_id": first.source_id, "destinations": parts}
     else:
         parts = [{"account_id": leg.source_id, "amount": leg.amount} for leg in legs]
         sides = {"sources": parts, "destination_id": first.destination_id}
-    return _command("transfers.split", id, **sides, amount=sum(leg.amount for leg in legs)) | _said(about)
+    return _command("transfers.split", id, **sides, amount=sum(leg.amount for leg in legs)) | about
 
 
 def _reserved(hold: Row[Any]) -> dict[str, Any]:
     """Reserve what remains of a hold, until the moment it would have been reserved to."""
-    about = {
-        "kind": hold.kind,
-        "effective_at": hold.effective_at and timestamp(hold.effective_at),
-        "expires_at": hold.expires_at and timestamp(hold.expires_at),
-        "metadata": hold.metadata,
-    }
+    about = said(
+        kind=hold.kind,
+        effective_at=hold.effective_at and timestamp(hold.effective_at),
+        expires_at=hold.expires_at and timestamp(hold.expires_at),
+        metadata=hold.metadata,
+    )
     sides = {"source_id": hold.source_id, "destination_id": hold.destination_id}
-    return _command("transfers.hold", hold.id, **sides, amount=hold.remaining) | _said(about)
+    return _command("transfers.hold", hold.id, **sides, amount=hold.remaining) | about
 
 
 def _bounded(account: Row[Any]) -> Iterator[dict[str, Any]]:
@@ -159,11 +158,6 @@ def _bounded(account: Row[Any]) -> Iterator[dict[str, Any]]:
 
 def _command(type_: str, id: str, **fields: Any) -> dict[str, Any]:
     return {"type": type_, "id": id} | fields
-
-
-def _said(fields: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what was not said."""
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _id(*what: object) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from models.commands import Batch
-from models.outcomes import Outcome
+from models.outcomes import Outcome, said
 from models.statuses import Status
 from worker.engine.decide import Item
 from worker.engine.settle import Settlement
@@ -58,9 +58,7 @@ class Refusal:
 
     def as_json(self) -> dict[str, object]:
         """Give it for programs; what is not known is left out."""
-        told: dict[str, object] = {"line": self.line}
-        named = {"id": self.id, "type": self.type, "status": self.status, "detail": self.detail}
-        return told | {name: value for name, value in named.items() if value is not None}
+        return said(line=self.line, id=self.id, type=self.type, status=self.status, detail=self.detail)
 
 
 @dataclass(slots=True)

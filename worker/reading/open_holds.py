@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from models.outcomes import timestamp
+from models.outcomes import said, timestamp
 from worker.postgres.engines import array
 from worker.reading.accounts import IDS_AT_ONCE
 from worker.reading.deadlines import OVERDUE
@@ -67,12 +67,11 @@ class OpenHold:
             "expires_at": self.expires_at and timestamp(self.expires_at),
             "created_at": timestamp(self.created_at),
         }
-        said = {
-            "kind": self.kind,
-            "effective_at": self.effective_at and timestamp(self.effective_at),
-            "metadata": self.metadata,
-        }
-        return told | {name: value for name, value in said.items() if value is not None}
+        return told | said(
+            kind=self.kind,
+            effective_at=self.effective_at and timestamp(self.effective_at),
+            metadata=self.metadata,
+        )
 
 
 @dataclass(frozen=True, slots=True)

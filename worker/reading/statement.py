@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from models.outcomes import timestamp
+from models.outcomes import said, timestamp
 from worker.reading.accounts import Account, find
 from worker.reading.moments import version_at
 
@@ -93,12 +93,11 @@ class Entry:
             "sequence": self.sequence,
             "created_at": timestamp(self.created_at),
         }
-        said = {
-            "kind": self.kind,
-            "effective_at": self.effective_at and timestamp(self.effective_at),
-            "metadata": self.metadata,
-        }
-        return told | {name: value for name, value in said.items() if value is not None}
+        return told | said(
+            kind=self.kind,
+            effective_at=self.effective_at and timestamp(self.effective_at),
+            metadata=self.metadata,
+        )
 
 
 def statement(engine: Engine, account_id: str, at: datetime | None = None) -> Statement | None:

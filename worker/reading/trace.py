@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from models.fields import is_id
-from models.outcomes import Outcome, timestamp
+from models.outcomes import Outcome, said, timestamp
 from worker.engine import inbox
 from worker.postgres.engines import array
 from worker.reading import dead_letters
@@ -89,20 +89,18 @@ class Transfer:
             "amount": self.amount,
             "created_at": timestamp(self.created_at),
         }
-        said = {
-            "kind": self.kind,
-            "effective_at": self.effective_at and timestamp(self.effective_at),
-            "metadata": self.metadata,
-        }
-        told |= {name: value for name, value in said.items() if value is not None}
+        told |= said(
+            kind=self.kind,
+            effective_at=self.effective_at and timestamp(self.effective_at),
+            metadata=self.metadata,
+        )
         told["entries"] = [_side_json(side) for side in self.entries]
-        linked = {
-            "command_id": self.command_id,
-            "hold_id": self.hold_id,
-            "reverses": self.reverses,
-            "reversed_by": self.reversed_by,
-        }
-        return told | {name: value for name, value in linked.items() if value}
+        return told | said(
+            command_id=self.command_id,
+            hold_id=self.hold_id,
+            reverses=self.reverses,
+            reversed_by=self.reversed_by or None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause, text
 
-from models.outcomes import timestamp
+from models.outcomes import said, timestamp
 from worker.postgres.engines import array
 from worker.reading.accounts import Account
 from worker.reading.moments import sequence_before, version_of
@@ -122,15 +122,14 @@ class Transfer:
             "amount": self.amount,
             "created_at": timestamp(self.created_at),
         }
-        said = {
-            "kind": self.kind,
-            "effective_at": self.effective_at and timestamp(self.effective_at),
-            "metadata": self.metadata,
-            "hold_id": self.hold_id,
-            "reverses": self.reverses,
-            "command_id": self.command_id,
-        }
-        return told | {name: value for name, value in said.items() if value is not None}
+        return told | said(
+            kind=self.kind,
+            effective_at=self.effective_at and timestamp(self.effective_at),
+            metadata=self.metadata,
+            hold_id=self.hold_id,
+            reverses=self.reverses,
+            command_id=self.command_id,
+        )
 
 
 def find_ledger(connection: Connection, name: str) -> Ledger | None:
