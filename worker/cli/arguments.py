@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from models.money import NotExact, minor_units
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 
 
@@ -21,6 +23,14 @@ def moment(text: str, option: str) -> datetime:
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise typer.BadParameter(f"{text!r} is outside the years 1 to 9999 of UTC", param_hint=option) from error
+
+
+def amount(text: str, option: str, *, currency: str, scale: int) -> int:
+    """Read a decimal of a currency, which need not be named, as minor units; an option's, which the error names."""
+    try:
+        return minor_units(text if " " in text else f"{text} {currency}", currency, scale)
+    except NotExact as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def from_stdin() -> list[str]:

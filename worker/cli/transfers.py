@@ -1,5 +1,6 @@
 """The command that looks for transfers: `transfers`, by ledger or account, time, kind, metadata and amount."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -8,9 +9,10 @@ from rich.console import RenderableType
 from sqlalchemy import Connection
 
 from models.contract import MAX_AMOUNT, MAX_COUNTER, MAX_DEPTH
-from models.money import NotExact, minor_units, written
+from models.money import written
 from models.outcomes import timestamp
 from worker.cli.arguments import AsJson, moment, quoted
+from worker.cli.arguments import amount as amount_of
 from worker.cli.endings import Failed, Status
 from worker.cli.show import console, json_lines, plain, table, typed
 from worker.intake.decoder import Unreadable, decode, depth, first_flaw
@@ -23,6 +25,9 @@ from worker.settings import Settings, database_url
 
 SHOWN_TO_PEOPLE = 50
 """A screen or two; programs get all unless they say otherwise."""
+
+LEAST_AMOUNT = 1
+"""What the contract lets move at the least, in minor units; see `MAX_AMOUNT`."""
 
 
 def transfers(
@@ -51,10 +56,8 @@ def transfers(
     """Look for transfers, newest first. Needs --ledger or --account; all that is said must be so."""
     if (ledger is None) == (account is None):
         raise typer.BadParameter("name the ledger or the account to look in, one of them", param_hint="--ledger")
-    times = {
-        "since": None if since is None else moment(since, "--since"),
-        "until": None if until is None else moment(until, "--until"),
-    }
+    begins = None if since is None else moment(since, "--since")
+    ends = None if until is None else moment(until, "--until")
     contained = _metadata(metadata or [], metadata_json)
     with reader(database_url(Settings())) as engine:
         with engine.connect() as connection:
@@ -62,7 +65,8 @@ def transfers(
         query = Query(
             book,
             side,
-            **times,
+            since=begins,
+            until=ends,
             kind=None if kind is None else typed(kind),
             metadata=contained,
             amounts=_amounts(book, amount, min_amount, max_amount),
@@ -125,25 +129,18 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _amounts(ledger: Ledger, exactly: str | None, least: str | None, most: str | None) -> tuple[int, int] | None:
+    read = partial(amount_of, currency=ledger.currency, scale=ledger.scale)
     if exactly is not None and (least is not None or most is not None):
         raise typer.BadParameter("leaves no room for --min-amount or --max-amount", param_hint="--amount")
     if exactly is not None:
-        amount = _amount(ledger, exactly, "--amount")
-        return amount, amount
+        the_one = read(exactly, "--amount")
+        return the_one, the_one
     if least is None and most is None:
         return None
     return (
-        1 if least is None else _amount(ledger, least, "--min-amount"),
-        MAX_AMOUNT if most is None else _amount(ledger, most, "--max-amount"),
+        LEAST_AMOUNT if least is None else read(least, "--min-amount"),
+        MAX_AMOUNT if most is None else read(most, "--max-amount"),
     )
-
-
-def _amount(ledger: Ledger, text: str, option: str) -> int:
-    """Read a decimal of the ledger's currency, which need not be named."""
-    try:
-        return minor_units(text if " " in text else f"{text} {ledger.currency}", ledger.currency, ledger.scale)
-    except NotExact as error:
-        raise typer.BadParameter(str(error), param_hint=option) from error
 
 
 def _laid(found: list[Transfer], ledger: Ledger) -> RenderableType:

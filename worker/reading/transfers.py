@@ -142,12 +142,14 @@ def transfers(engine: Engine, query: Query, most: int | None = None) -> Iterator
     """Give the transfers that match, at most so many, a transaction a page."""
     with _looking(engine) as connection:
         low, high = _span(connection, query)
-        way, few = _few(connection, query) if high - low > FEW else (None, [])
-    statement = _page(query, way)
+        condition, picked = _few(connection, query) if high - low > FEW else (None, [])
+    if condition is not None and not picked:
+        return  # nothing in the whole ledger meets it
+    statement = _page(query, condition)
     left = high - low if most is None else most
-    while low < high and left > 0 and (few or way is None):
+    while low < high and left > 0:
         count = min(left, TRANSFERS_AT_ONCE)
-        bounds = _bounds(query) | {"low": low, "high": high, "few": array(few), "count": count}
+        bounds = _bounds(query) | {"low": low, "high": high, "few": array(picked), "count": count}
         with _looking(engine) as connection:
             page = connection.execute(statement, bounds).all()
         yield from (Transfer(*row[1:]) for row in page)
