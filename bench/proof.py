@@ -113,7 +113,7 @@ def table(proofs: list[Proof]) -> Table:
             f"{proof.transfers:,}",
             f"{proof.written_per_s:,.0f}/s",
             f"{proof.proved_per_s:,.0f}/s",
-            f"{proof.proved_per_s / proof.written_per_s_per_s:.1f}",
+            f"{proof.proved_per_s / proof.written_per_s:.1f}",
             f"{proof.bytes_per_transfer:.0f}",
             f"{proof.peak_mib:.0f} MiB",
         )

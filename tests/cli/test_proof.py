@@ -48,8 +48,9 @@ def test_the_settings_name_both_and_a_file_that_is_not_there_yet_is_none(urls: U
         (["checkpoint"], 78, b"no key to sign with: set EQUIPOISE_CHECKPOINT_KEY_FILE, or give --key FILE"),
         (["checkpoint", "--key", "{}/kept"], 78, b"holds no private key in PEM"),
         (["checkpoint", "--key", "/proc/none/key"], 66, b"the key cannot be read or made"),
-        (["verify", "--checkpoints", "{}/none", "--public-key", "{}/kept"], 66, b"cannot be read"),
+        (["verify", "--checkpoints", "{}/kept", "--public-key", "{}/none"], 66, b"cannot be read"),
         (["verify", "--checkpoints", "{}/kept", "--public-key", "{}/kept"], 65, b"holds no public key in PEM"),
+        (["verify", "--public-key", "{}/kept"], 2, b"no checkpoints to check by it: give --checkpoints FILE"),
         (["verify", "--checkpoints", "{}/kept"], 2, b"who has signed them? give --public-key FILE"),
     ],
 )

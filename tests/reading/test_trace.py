@@ -1,9 +1,11 @@
 """A trace leads from an id to everything it left behind."""
 
+from datetime import UTC, datetime
+
 from sqlalchemy import Engine
 
 from models.commands import CaptureTransfer, HoldTransfer, Part, ReverseTransfer, SplitTransfer
-from tests.factories import batch, batch_of, new_id, open_books, post
+from tests.factories import batch, batch_of, hold, new_id, open_books, post
 from worker.engine.settle import Settlement
 from worker.reading.trace import Trace, trace
 
@@ -118,3 +120,15 @@ def test_a_split_leads_to_all_of_its_transfers_and_each_to_the_split(settlement:
 
     assert [transfer.amount for transfer in whole] == [3, 7]
     assert [transfer.command_id for transfer in part] == [split.id]
+
+
+def test_a_hold_at_its_deadline_has_ended_though_nobody_has_touched_it(settlement: Settlement, engine: Engine) -> None:
+    _, (payer, payee, other, bank) = open_books(settlement, [100, 0, 0])
+    settlement([held := hold(payer, payee, 10, expires_in_s=60)])
+    later = datetime(2100, 1, 1, tzinfo=UTC)
+    Settlement(settlement.engine, clock=lambda _: later)([post(bank, other, 1)])
+
+    with engine.connect() as connection:
+        (told,) = trace(connection, held.id).holds
+
+    assert (told.state, told.remaining, told.ended_at) == ("expired", 0, told.expires_at)

@@ -84,6 +84,8 @@ def _past(settings: Settings, file: Path | None, public_key: Path | None) -> Pas
     """Read the checkpoints that were named, else those that the settings name, if there are any yet."""
     kept = settings.checkpoints
     if file is None:
+        if public_key is not None and kept is None:
+            raise Failed(Status.USAGE, "a public key, and no checkpoints to check by it: give --checkpoints FILE")
         if kept is None or not kept.file.exists():
             return None
         file = kept.file

@@ -42,6 +42,7 @@ TAIL_BYTES = 65_536
 """Read at once from the end of a file of checkpoints: the last line, of some hundred ledgers."""
 
 Head = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Sum = Annotated[str, Field(pattern="^-?[0-9]{1,40}$")]
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -58,8 +59,8 @@ class LedgerThen(_Signed):
     ledger: str
     transfers: Count
     head: Head
-    moved: str
-    balances: str
+    moved: Sum
+    balances: Sum
     commands: Count
     commands_head: Head
 

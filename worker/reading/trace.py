@@ -16,7 +16,9 @@ from models.outcomes import Outcome, said, timestamp
 from worker.engine import inbox
 from worker.postgres.engines import array
 from worker.reading import dead_letters
+from worker.reading.accounts import clock
 from worker.reading.dead_letters import Letter
+from worker.reading.deadlines import OVERDUE
 
 _TRANSFERS = text(
     """
@@ -35,13 +37,18 @@ _TRANSFERS = text(
     """
 )
 _HOLDS = text(
-    """
-    SELECT hold.id::text, ledger.name AS ledger, ledger.currency, ledger.scale, source_id::text, destination_id::text,
-           amount, remaining, captured, state, expires_at, hold.created_at, ended_at
-    FROM equipoise.holds hold JOIN equipoise.ledgers ledger ON ledger.number = hold.ledger
-    WHERE hold.id = ANY (cast(:ids AS uuid[]))
-    ORDER BY hold.created_at, hold.id
-    """
+    f"""
+    SELECT id::text, name AS ledger, currency, scale, source_id::text, destination_id::text, amount,
+           CASE WHEN ended THEN 0 ELSE remaining END, captured, CASE WHEN ended THEN 'expired' ELSE state END,
+           expires_at, created_at, CASE WHEN ended THEN expires_at ELSE ended_at END
+    FROM (
+        SELECT hold.*, ledger.name, ledger.currency, ledger.scale,
+               state = 'pending' AND {OVERDUE} IS TRUE AS ended
+        FROM equipoise.holds hold JOIN equipoise.ledgers ledger ON ledger.number = hold.ledger
+        WHERE hold.id = ANY (cast(:ids AS uuid[]))
+    ) AS hold
+    ORDER BY created_at, id
+    """  # noqa: S608  # our own rule
 )
 
 
@@ -173,7 +180,7 @@ def trace(connection: Connection, id: str) -> Trace:
     moved = {id} | _transfer_ids(told.outcome) | {one for _, member in told.members() for one in _transfer_ids(member)}
     told.transfers.extend(_transfer(row) for row in connection.execute(_TRANSFERS, {"ids": array(moved)}))
     held = {id} | {transfer.hold_id for transfer in told.transfers if transfer.hold_id}
-    told.holds.extend(Hold(*row) for row in connection.execute(_HOLDS, {"ids": array(held)}))
+    told.holds.extend(Hold(*row) for row in connection.execute(_HOLDS, {"ids": array(held), "now": clock(connection)}))
     told.letters.extend(dead_letters.of_command(connection, id))
     return told
 
