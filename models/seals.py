@@ -10,6 +10,7 @@ Nothing here reads or writes: `worker.engine.sealing` makes the lines, `worker.p
 
 from collections.abc import Iterable
 from hashlib import sha256
+from typing import Final
 
 
 def genesis(name: str, currency: str, scale: int) -> bytes:
@@ -27,10 +28,14 @@ def seal(link: bytes) -> int:
     return int.from_bytes(link[:8], "big", signed=True)
 
 
+NULL: Final = r"\N"
+"""How COPY writes it."""
+
+
 def field(value: object) -> str:
     """Write a value as COPY does: NULL, a number, an id, or a text with what would end a field escaped."""
     if value is None:
-        return r"\N"
+        return NULL
     return value.translate(_ESCAPES) if isinstance(value, str) else str(value)
 
 

@@ -13,7 +13,7 @@ import orjson
 from models import seals
 from models.books import Details, Transfer
 from models.outcomes import timestamp
-from models.seals import field
+from models.seals import NULL, field
 
 TRANSFER: Final = (
     *("ledger", "sequence", "id", "source_id", "destination_id", "amount", "source_version", "destination_version"),
@@ -65,8 +65,8 @@ def _line(transfer: Transfer, created_at: str) -> bytes:
     return (
         f"{ledger.number}\t{moved.sequence}\t{moved.id}\t{moved.source_id}\t{moved.destination_id}\t{moved.amount}"
         f"\t{source['version']}\t{destination['version']}\t{source['balance']}\t{destination['balance']}\t{created_at}"
-        f"\t{field(source['balance'] - source['available'] or None)}"
-        f"\t{field(destination['balance'] - destination['available'] or None)}"
+        f"\t{source['balance'] - source['available'] or NULL}"
+        f"\t{destination['balance'] - destination['available'] or NULL}"
         f"\t{_NOTHING if details == _PLAIN else _said(details)}"
     ).encode()
 
