@@ -7,6 +7,7 @@ import unicodedata
 from typing import Any
 
 import pytest
+from celery import chain, chord, group, signature
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -386,7 +387,78 @@ def test_a_dead_letter_names_no_command_by_what_is_no_id(id: object) -> None:
 @pytest.mark.parametrize("embed", ["{}", "null", '{"callbacks": null, "errbacks": [], "chain": null, "chord": null}'])
 def test_a_message_that_celery_has_nothing_more_to_do_with_is_not_linked(embed: str) -> None:
     assert not door(f"[[], {json.dumps(POST)}, {embed}]".encode()).linked
-    assert door(f'[[], {json.dumps(POST)}, {{"callbacks": [{{}}]}}]'.encode()).linked
+    assert door(json.dumps([[], POST, {"callbacks": [LINK]}]).encode()).linked
+
+
+LINK: dict[str, Any] = dict(signature("shop.paid", options={"queue": "shop"}))
+GROUP = LINK | {"task": "celery.group", "subtask_type": "group", "kwargs": {"tasks": [LINK]}}
+OURS = dict(signature("transfers.post", kwargs=POST, immutable=True))
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        LINK,
+        OURS,
+        LINK | {"args": [1], "kwargs": {"a": 1}, "options": {"countdown": 1, "link": LINK, "link_error": [OURS]}},
+        chain(signature("a"), signature("b"), group(signature("c"), signature("d"))),
+        group(signature("a"), chain(signature("b"), signature("c"))),
+        chord([signature("a"), signature("b")], signature("c")),
+        chord(group(signature("a"), signature("b")), chain(signature("c"), signature("d"))),
+    ],
+)
+def test_what_celery_writes_to_follow_a_command_is_taken(link: Any) -> None:
+    link = json.loads(json.dumps(link))
+
+    for embed in ({"callbacks": [link]}, {"errbacks": [LINK, link]}, {"chain": [LINK, link]}, {"chord": link}):
+        assert door(json.dumps([[], POST, embed]).encode()).linked
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        {},
+        {"task": 5},
+        *({name: LINK[name] for name in LINK if name != gone} for gone in ("task", "args", "kwargs", "options")),
+        *(LINK | {"task": it} for it in ("", None, 5, "celery.map", "celery.chord")),
+        LINK | {"args": {}},
+        LINK | {"kwargs": []},
+        *(LINK | {"subtask_type": it} for it in ("nothing", "xmap", "chord", 5, ["chain"])),
+        LINK | {"immutable": 1},
+        LINK | {"chord_size": "1"},
+        LINK | {"colour": "red"},
+        *(
+            LINK | {"options": it}
+            for it in (
+                None, [], {"queue": 5}, {"queue": ""}, {"countdown": "1"}, {"countdown": -1}, {"countdown": 1.5},
+                {"countdown": 10**9},
+                {"serializer": "nope"}, {"compression": "nope"}, {"connection": "x"}, {"stamped_headers": 5},
+                {"link": [{}]}, {"link_error": 5}, {"chain": [5]}, {"chord": {}}, {"task_id": 5}, {"headers": 5},
+                {"priority": True}, {"retry_policy": {"max_retries": "x"}},
+            )
+        ),
+        OURS | {"immutable": False},
+        OURS | {"args": [1]},
+        OURS | {"task": "upkeep.verify", "immutable": False},
+        LINK | {"task": "celery.chain", "subtask_type": "chain"},
+        LINK | {"task": "celery.chain", "subtask_type": "chain", "kwargs": {"tasks": []}},
+        GROUP | {"kwargs": {"tasks": [LINK, {}]}},
+        GROUP | {"options": {"link": LINK}},
+        LINK | {"task": "celery.chord", "subtask_type": "chord", "kwargs": {"header": [LINK], "body": None}},
+        LINK | {"task": "celery.chord", "subtask_type": "chord", "kwargs": {"header": [5], "body": LINK}},
+    ],
+)  # fmt: skip
+def test_a_link_that_celery_could_not_send_is_malformed(link: Any) -> None:
+    for embed in ({"callbacks": [LINK, link]}, {"errbacks": [link]}, {"chain": [link, LINK]}, {"chord": link}):
+        assert "embed: " in refusal(door(json.dumps([[], POST, embed]).encode()).item)
+
+
+def test_canvases_in_canvases_end_somewhere() -> None:
+    link = LINK
+    for _ in range(9):
+        link = LINK | {"task": "celery.chain", "subtask_type": "chain", "kwargs": {"tasks": [link]}, "options": {}}
+
+    assert "embed: " in refusal(door(json.dumps([[], POST, {"callbacks": [link]}]).encode()).item)
 
 
 # Values of which some are what the contract asks for, so that not all fail at the first field.

@@ -63,6 +63,8 @@ BODIES = {
     "a text for the links": json.dumps([[], GOOD, "x"]).encode(),
     "a text for a chain": json.dumps([[], GOOD, {"chain": "xx"}]).encode(),
     "callbacks that are none": json.dumps([[], GOOD, {"callbacks": [5]}]).encode(),
+    "a link that names no task": json.dumps([[], GOOD, {"chain": [{}]}]).encode(),
+    "a link to a number": json.dumps([[], GOOD, {"chain": [{"task": 5}]}]).encode(),
     "an unknown link": json.dumps([[], GOOD, {"links": None}]).encode(),
     "a key twice": written(json.dumps(GOOD)[:-1] + ', "amount": 2}'),
     "a number of 5,000 digits": written('{"amount": ' + "9" * 5_000 + "}"),
@@ -180,3 +182,40 @@ def test_a_callback_reaches_a_queue_of_its_senders_whatever_the_times_of_its_mes
     site.wait(lambda: site.redis.llen("shop") == 1)
     site.wait_drained()
     assert site.dead_letters() == []
+
+
+def test_a_flood_of_links_that_cannot_be_sent_ends_and_the_worker_goes_on(site: Site, open_books: OpenBooks) -> None:
+    _, accounts = open_books()
+    worker = site.worker().ready()
+    flood = [message("transfers.post", post(*accounts), embed={"chain": [{}]}) for _ in range(200)]
+
+    site.push(*flood)
+
+    assert site.call("transfers.post", **post(*accounts))["status"] == "applied"
+    site.wait_drained()
+    assert len(site.dead_letters()) == len(flood)
+    assert site.transfers() == 1
+    assert worker.alive
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_what_the_sending_of_a_link_raises_ends_its_message(site: Site, open_books: OpenBooks, pool: str) -> None:
+    _, accounts = open_books()
+    # The door cannot know what tasks a team adds, nor what arguments they take.
+    worker = site.worker("--include", "tests.worker.saboteur", pool=pool).ready()
+    named = {"task": "saboteur.particular", "args": [], "kwargs": {}, "options": {}, "immutable": True}
+    # It is sent again as what shall follow a failure, and Celery expects that to fail even less. A queue's name may be
+    # a key of something else.
+    astray = {"task": "shop.paid", "args": [], "kwargs": {}, "options": {"queue": "shop"}}
+    site.redis.hset("shop", "a", "b")
+    embeds = [{"chain": [link], "errbacks": [link]} for link in (named, astray)]
+    commands = [post(*accounts) for _ in range(20)]
+
+    site.push(*(message("transfers.post", it, embed=embeds[place % 2]) for place, it in enumerate(commands)))
+
+    site.wait_decided(command["id"] for command in commands)
+    site.wait_drained()
+    assert "cannot be sent" in worker.log
+    assert f"{len(commands)} so far" in worker.log
+    assert site.transfers() == len(commands)
+    assert site.call("transfers.post", **post(*accounts))["status"] == "applied"

@@ -17,7 +17,7 @@ from celery.worker.consumer import Consumer as StockConsumer
 from worker.engine.settle import Settlement
 from worker.intake.answers import AWAY, Answers
 from worker.intake.committer import Committer, CommitterEndedError
-from worker.intake.strategy import Gathering, bury, is_plain, put_off
+from worker.intake.strategy import Gathering, bounded, bury, is_plain, put_off
 from worker.postgres.engines import committing_engine
 from worker.settings import Settings, urls
 
@@ -89,6 +89,14 @@ class Consumer(StockConsumer):
         if pool is not None and type(pool).__module__ == "celery.concurrency.prefork":
             raise ImproperlyConfigured(PREFORK_REFUSED)
         super().__init__(*args, **options)
+
+    def update_strategies(self) -> None:
+        """Make each task's strategy and tracer; those of commands end their message whatever is raised."""
+        super().update_strategies()
+        for name, strategy in self.strategies.items():
+            if isinstance(strategy, Gathering):
+                task = self.app.tasks[name]
+                task.__trace__ = bounded(task)
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """Make the function that takes each message: straight to its strategy where that gathers."""

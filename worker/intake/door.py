@@ -20,6 +20,7 @@ from models.content import content_of
 from models.dead_letters import DeadLetter, Reason
 from models.fields import is_id
 from worker.engine.decide import Item
+from worker.intake import links
 from worker.intake.decoder import Unreadable, decode, depth, first_flaw
 from worker.intake.spans import Sent, value_end
 
@@ -121,20 +122,13 @@ def _payload(delivery: Delivery) -> tuple[Any, Any, bool]:
     return payload, value[2], suspicious
 
 
-_EMBEDDED: dict[str, type] = {"callbacks": list, "errbacks": list, "chain": list, "chord": dict}
-
-
 def _refuse_strange_embed(embed: Any) -> None:
-    """Take of what shall follow a command only what Celery itself would write, as it would fail in the midst of it."""
+    """Take of what shall follow a command only what Celery can send: it would fail when the command is settled."""
     if not isinstance(embed, dict | None):
         raise Malformed("the body's third part, embed, must be an object")
-    for name, value in (embed or {}).items():
-        shape = _EMBEDDED.get(name)
-        if shape is None:
-            raise Malformed(f"embed: unknown field {name[:40]!r}")
-        entries = value if isinstance(value, list) else [value]
-        if value is not None and not (isinstance(value, shape) and all(isinstance(entry, dict) for entry in entries)):
-            raise Malformed(f"embed: {name} must be {'a list of objects' if shape is list else 'an object'}, or null")
+    flaw = links.fault(embed or {})
+    if flaw is not None:
+        raise Malformed(f"embed: {flaw}")
 
 
 def _why_unreadable(body: bytes) -> str:

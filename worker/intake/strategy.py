@@ -7,13 +7,19 @@ Celery does the rest.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
 import orjson
+import redis
+from billiard.einfo import ExceptionInfo
 from celery import Celery, Task
+from celery.app.trace import TraceInfo, trace_ok_t
+from celery.exceptions import Reject
+from celery.states import FAILURE
 from celery.worker.strategy import default as stock_strategy
 
 from models import contract
@@ -67,6 +73,41 @@ class Gathering:
         crash.reached("received")
         self._consumer.committer.put(request)
         return True
+
+
+def bounded(task: Task) -> Callable[..., Any]:
+    """Give the task's tracer made to end a message whatever comes of sending what follows its command.
+
+    By then the command is settled. What is raised outside of a task's body is told to nobody by a pool: the message
+    would stay claimed, come back at each visibility timeout, and raise again.
+    """
+    trace = task.__trace__
+
+    def traced(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        try:
+            return trace(uuid, args, kwargs, request)
+        except (Reject, MemoryError):
+            raise
+        except Exception as error:
+            if isinstance(error, _UNREACHABLE) or isinstance(error.__cause__, _UNREACHABLE):
+                raise  # it comes back by itself, and the servers by then
+            unsent[task.name] += 1
+            log.exception(
+                "%s[%s]: what should follow it cannot be sent, and its message is dropped; %d so far",
+                task.name,
+                uuid,
+                unsent[task.name],
+            )
+            return trace_ok_t(ExceptionInfo(internal=True), TraceInfo(FAILURE, error), 0.0, None)
+
+    return traced
+
+
+_UNREACHABLE = (OSError, redis.exceptions.ConnectionError, redis.exceptions.TimeoutError)
+"""What no link can provoke, unlike a refusal of the broker's: it says so of a queue whose name is another key's."""
+
+unsent: Counter[str] = Counter()
+"""Messages whose commands were settled, and whose callbacks, chains or chords failed, by task."""
 
 
 class CommandTask(Task):
