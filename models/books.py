@@ -143,6 +143,10 @@ class Books:
     originals: dict[str, Original] = field(default_factory=dict)
     awaited: frozenset[str] = frozenset()
     """Transfers that the group's commands name and that were not posted before: an earlier command may post them."""
+    watched: frozenset[str] = frozenset()
+    """Transfers that the group's commands may make, and of which each may be there by then."""
+    taken: set[str] = field(default_factory=set)
+    """Those of them that are there."""
     command_id: str | None = None
     """The command that is being decided."""
     log: list[Entry] = field(default_factory=list)
@@ -175,6 +179,8 @@ class Books:
         assert destination.credits_posted <= MAX_COUNTER
         moved = Moved(id, ledger.sequence, source.id, destination.id, amount, source.after(), destination.after())
         self.log.append(Transfer(ledger, moved, details))
+        if id in self.watched:
+            self.taken.add(id)
         if id in self.awaited:
             self.originals[id] = Original(id, ledger, source.id, destination.id, amount)
         return moved
@@ -256,6 +262,7 @@ class Books:
                     destination.credits_posted -= moved.amount
                     destination.version -= 1
                     ledger.sequence -= 1
+                    self.taken.discard(moved.id)
                     if moved.id in self.awaited:
                         del self.originals[moved.id]
                 case Change(row=row, before=before):

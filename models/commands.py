@@ -8,6 +8,7 @@ fields is the order in which `id_reused` compares them.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias
+from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,6 +48,22 @@ class Command(BaseModel):
     def transfers(self) -> tuple[str, ...]:
         """Name the transfers that were made before."""
         return ()
+
+    def makes(self) -> tuple[str, ...]:
+        """Name the transfers that the command may make and another may have made."""
+        return ()
+
+    def _itself(self) -> tuple[str, ...]:
+        # Another command's transfer can have this one's id only as a leg: a UUIDv5.
+        return (self.id,) if self.id[14] == "5" else ()
+
+    def _legs(self, count: int) -> tuple[str, ...]:
+        return tuple(leg_id(self.id, place) for place in range(1, count + 1))
+
+
+def leg_id(command_id: str, place: int) -> str:
+    """Give the id of a command's transfer at a place, counted from 1: the UUIDv5 of the place in the command's id."""
+    return str(uuid5(UUID(command_id), str(place)))
 
 
 # -- Ledgers and accounts ----------------------------------------------------------------------------------------------
@@ -123,6 +140,10 @@ class CloseAccount(_OfAccount):
         """Name the account, and the one that its balance goes to."""
         return (self.account_id,) if self.remainder_to is None else (self.account_id, self.remainder_to)
 
+    def makes(self) -> tuple[str, ...]:
+        """Name its own, if it may be a leg's."""
+        return self._itself()
+
 
 # -- Transfers ---------------------------------------------------------------------------------------------------------
 
@@ -142,6 +163,10 @@ class PostTransfer(Command):
     def accounts(self) -> tuple[str, ...]:
         """Name both sides."""
         return (self.source_id, self.destination_id)
+
+    def makes(self) -> tuple[str, ...]:
+        """Name its own, if it may be a leg's."""
+        return self._itself()
 
 
 class Part(BaseModel):
@@ -177,6 +202,10 @@ class SplitTransfer(Command):
         one = [id for id in (self.source_id, self.destination_id) if id is not None]
         return (*one, *(part.account_id for part in (self.sources or []) + (self.destinations or [])))
 
+    def makes(self) -> tuple[str, ...]:
+        """Name one for each part."""
+        return self._legs(len(self.sources or []) + len(self.destinations or []))
+
 
 class ExchangeTransfer(Command):
     """Give up an amount in one ledger and get another in a second one, through a liquidity account in each."""
@@ -196,6 +225,10 @@ class ExchangeTransfer(Command):
         """Name both sides in both ledgers."""
         return (self.source_id, self.source_liquidity_id, self.destination_liquidity_id, self.destination_id)
 
+    def makes(self) -> tuple[str, ...]:
+        """Name both."""
+        return self._legs(2)
+
 
 class ReverseTransfer(Command):
     """Move a transfer's money back, all that is left of it, or `amount`."""
@@ -208,6 +241,10 @@ class ReverseTransfer(Command):
     def transfers(self) -> tuple[str, ...]:
         """Name the original."""
         return (self.transfer_id,)
+
+    def makes(self) -> tuple[str, ...]:
+        """Name its own, if it may be a leg's."""
+        return self._itself()
 
 
 # -- Holds -------------------------------------------------------------------------------------------------------------
@@ -246,6 +283,10 @@ class CaptureTransfer(_OfHold):
     type: Literal["transfers.capture"] = "transfers.capture"
     amount: Amount | None = None
     final: bool = True
+
+    def makes(self) -> tuple[str, ...]:
+        """Name its own, if it may be a leg's."""
+        return self._itself()
 
 
 class VoidTransfer(_OfHold):

@@ -14,7 +14,11 @@ class Status(StrEnum):
     meaning: str
 
     MALFORMED = "malformed", 400, "breaks the contract; kept as a dead letter, `detail` says why"
-    ID_REUSED = "id_reused", 409, "the id is another command's; `detail` names the first field that differs"
+    ID_REUSED = (
+        "id_reused",
+        409,
+        "the id, or that of a transfer it would make, is another's; `detail` names the first field that differs",
+    )
     INVALID = "invalid", 400, "fields contradict each other"
     ACCOUNTS_MUST_DIFFER = "accounts_must_differ", 422, "the source is the destination"
     LEDGER_EXISTS = "ledger_exists", 409, "the ledger's name is taken"

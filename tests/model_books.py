@@ -51,8 +51,20 @@ class Books:
 
     def apply(self, command: Json) -> tuple[str, Json]:
         """Give a status, and what else the outcome tells; a refusal changes nothing."""
+        if self._would_make(command) & self.transfers.keys():
+            return "id_reused", {"detail": "id"}
         answer = getattr(self, "_" + command["type"].replace(".", "_"))(command)
         return (answer, {}) if isinstance(answer, str) else ("applied", answer)
+
+    def _would_make(self, command: Json) -> set[str]:
+        """Name the transfers that a command would make; of a split one for each part, whatever it moves."""
+        several = {"transfers.exchange": 2}
+        several["transfers.split"] = len((command.get("sources") or []) + (command.get("destinations") or []))
+        if command["type"] in several:
+            places = range(1, several[command["type"]] + 1)
+            return {str(uuid5(UUID(command["id"]), str(place))) for place in places}
+        one = ("transfers.post", "transfers.capture", "transfers.reverse", "accounts.close")
+        return {command["id"]} if command["type"] in one else set()
 
     # -- Ledgers and accounts --
 

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from typing import NamedTuple
-from uuid import UUID, uuid5
 
 from models import outcomes
 from models.books import Account, Books, Details
-from models.commands import Command, ExchangeTransfer, PostTransfer, ReverseTransfer
+from models.commands import Command, ExchangeTransfer, PostTransfer, ReverseTransfer, leg_id
 from models.contract import MAX_COUNTER
 from models.outcomes import Outcome, refused
 from models.statuses import PRECEDENCE, Status
@@ -139,11 +138,6 @@ def move_all(
         books.undo(mark)
         return refused(command, first(faults), decided_at)
     return outcomes.transferred_all(command.id, command.type, decided_at, moved, amount)
-
-
-def leg_id(command_id: str, place: int) -> str:
-    """Give the id of a command's transfer at a place, counted from 1: the UUIDv5 of the place in the command's id."""
-    return str(uuid5(UUID(command_id), str(place)))
 
 
 def first(faults: Sequence[Status]) -> Status:

@@ -109,3 +109,8 @@ def holds_of(commands: Iterable[Command]) -> set[str]:
 def transfers_of(commands: Iterable[Command]) -> set[str]:
     """Name the earlier transfers that they need."""
     return set(chain.from_iterable([command.transfers() for command in commands]))
+
+
+def made_by(commands: Iterable[Command]) -> set[str]:
+    """Name the transfers that they may make and others may have made."""
+    return set(chain.from_iterable([command.makes() for command in commands]))

@@ -30,10 +30,10 @@ from models.commands import (
     UnfreezeAccount,
     VoidTransfer,
 )
-from models.outcomes import Outcome
+from models.outcomes import Outcome, id_reused
 from models.rules import accounts, holds, splits, transfers
 from worker.engine import reservations, sealing
-from worker.engine.directory import accounts_of, holds_of, ledgers_of, transfers_of
+from worker.engine.directory import accounts_of, holds_of, ledgers_of, made_by, transfers_of
 from worker.postgres.engines import array, copy_lines, copy_rows, json_text
 
 _ACCOUNTS = text(
@@ -60,6 +60,7 @@ _ORIGINALS = text(
     WHERE id = ANY (cast(:ids AS uuid[]))
     """
 )
+_TAKEN = text("SELECT id::text FROM equipoise.transfers WHERE id = ANY (cast(:ids AS uuid[]))")
 _NEW_LEDGER = text(
     """
     INSERT INTO equipoise.ledgers (name, currency, scale, decided_at, created_at, head, commands_head)
@@ -138,6 +139,8 @@ class Journal:
         # What is called a hold and is none may be a transfer, which is another answer than none at all.
         named = transfers_of(commands) | (holds_of(commands) - {row.id for row in hold_rows})
         original_rows = connection.execute(_ORIGINALS, {"ids": array(named)}).all() if named else []
+        watched = made_by(commands)
+        taken = connection.execute(_TAKEN, {"ids": array(watched)}).scalars() if watched else ()
         sides = {id for row in [*hold_rows, *original_rows] for id in (row.source_id, row.destination_id)}
         rows = connection.execute(_ACCOUNTS, {"ids": array(accounts_of(commands) | sides)}).all()
         numbers = {number for _, number, *_ in rows}
@@ -153,6 +156,8 @@ class Journal:
             holds={row.id: reservations.hold(row, by_number[row.ledger]) for row in hold_rows},
             originals=originals,
             awaited=frozenset(named - originals.keys()),
+            watched=frozenset(watched),
+            taken=set(taken),
         )
 
     def catch_up(self, connection: Connection, state: Books, now: datetime) -> None:
@@ -175,6 +180,8 @@ class Journal:
     def decide(self, command: Command, state: Books, decided_at: str) -> Outcome:
         """Apply the rules of the command's type."""
         state.command_id = command.id
+        if state.taken and not state.taken.isdisjoint(command.makes()):
+            return id_reused(command, "id", decided_at)
         return _RULES[type(command)](command, state, decided_at)
 
     def write(self, connection: Connection, state: Books, decided_at: str) -> None:
