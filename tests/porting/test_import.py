@@ -78,7 +78,6 @@ def test_each_ledger_has_an_account_for_opening_balances(run: Run, database_url:
 
 
 def test_a_ledger_that_comes_late_gets_its_account_for_opening_balances(run: Run, database_url: str) -> None:
-    """Asked for while the ledger is not there, it is refused, and that must not be for ever."""
     account = new_id()
     ledger, opened = books("a", account)
     balance = {"type": "opening_balance", "account_id": account, "amount": 5}
@@ -87,10 +86,37 @@ def test_a_ledger_that_comes_late_gets_its_account_for_opening_balances(run: Run
     late = run("import", "--json", "--name", "y", "-", stdin=file_of(ledger, opened, balance))
     again = run("import", "--json", "--name", "y", "-", stdin=file_of(ledger, opened, balance))
 
-    assert [it["status"] for it in told(early)[:-1]] == ["ledger_not_found", "source_not_found"]
+    assert [it["status"] for it in told(early)[:-1]] == ["ledger_not_found", "account_not_found"]
     assert (late.returncode, told(again)[-1]["known"]) == (0, 3)
-    assert rows(database_url, "SELECT count(*) FROM equipoise.inbox WHERE type = 'accounts.open'") == [(4,)]
+    assert rows(database_url, "SELECT count(*) FROM equipoise.inbox WHERE type = 'accounts.open'") == [(3,)]
     assert (account, 5, 1) in rows(database_url, BALANCES)
+
+
+def test_an_opening_balance_waits_for_an_account_that_is_really_opened(run: Run, database_url: str) -> None:
+    """Nothing is decided of it while its account is refused, tried or opened further on: its id is not used up."""
+    late, tried, wrong, ready = new_id(), new_id(), new_id(), new_id()
+    ledger, *opened = books("a", late, tried, wrong, ready)
+    balances = [{"type": "opening_balance", "account_id": it, "amount": 5} for it in (late, tried, wrong, ready)]
+    lines = [ledger, balances[0], opened[0], opened[1] | {"dry_run": True}, balances[1]]
+    batch = {"type": "batch", "id": new_id(), "commands": [opened[3] | {"id": new_id()}]}
+    lines += [opened[2] | {"ledger": "b"}, batch, *balances[2:]]
+
+    first = run("import", "--json", "--name", "x", "-", stdin=file_of(*lines))
+    run("import", "--name", "y", "-", stdin=file_of(ledger, *opened[1:3]))
+    again = run("import", "--json", "--name", "x", "-", stdin=file_of(*lines))
+
+    assert [(it["line"], it["status"]) for it in told(first)[:-1]] == [
+        (2, "account_not_found"),
+        (5, "account_not_found"),
+        (6, "ledger_not_found"),
+        (8, "account_not_found"),
+    ]
+    assert [(it["line"], it["status"]) for it in told(again)[:-1]] == [
+        (4, "account_exists"),
+        (6, "ledger_not_found"),
+    ]
+    found = {id: balance for id, balance, _ in rows(database_url, BALANCES)}
+    assert [found[id] for id in (late, tried, wrong, ready)] == [5, 5, 5, 5]
 
 
 def test_a_table_of_opening_balances_is_imported(run: Run, database_url: str, tmp_path: Path) -> None:

@@ -155,18 +155,14 @@ class Importer:
                 yield one, opening.post(one.item, ledger)
 
     def _ledgers_of_openings(self, group: Sequence[Judged]) -> Mapping[str, str]:
-        """Give the ledgers of the accounts that get opening balances: of those that are there, or opened just now."""
+        """Give the ledgers of the accounts that get opening balances, of those that are there."""
         named = [one.item.account_id for one in group if isinstance(one.item, OpeningBalance)]
         if not named:
             return {}
-        opened = opening.ledgers_opened_in(
-            one.item for one in group if one.item is not None and not isinstance(one.item, OpeningBalance)
-        )
         with self._settle.engine.connect() as connection:
             connection.execution_options(isolation_level=OUTSIDE_TRANSACTIONS)
-            found = accounts.find(connection, named)
-            ledger_of = {**opened, **{id: account.ledger for id, account in found.items()}}
-            new = {ledger_of[id] for id in named if id in ledger_of} - self._opened
+            ledger_of = {id: account.ledger for id, account in accounts.find(connection, named).items()}
+            new = set(ledger_of.values()) - self._opened
             seen = accounts.find(connection, [opening.account_of(ledger) for ledger in sorted(new)])
         self._opened.update(account.ledger for account in seen.values())
         return ledger_of
@@ -198,15 +194,22 @@ class Importer:
 
 
 def _groups(judged: Iterable[Judged]) -> Iterator[list[Judged]]:
-    """Cut the lines into groups that one transaction settles."""
+    """Cut the lines into groups that one transaction settles.
+
+    What opens an account, if it does, is committed before the account's opening balance is looked at: whether it is
+    there, and in which ledger, is a fact then, wherever else the file is cut.
+    """
     group: list[Judged] = []
+    opens: set[str] = set()
     commands = bytes_ = 0
     for one in judged:
         size = len(one.item.members) if isinstance(one.item, Batch) else 1
-        if group and (commands + size > GROUP_COMMANDS or bytes_ + len(one.line.content) > GROUP_BYTES):
+        is_full = commands + size > GROUP_COMMANDS or bytes_ + len(one.line.content) > GROUP_BYTES
+        if group and (is_full or (isinstance(one.item, OpeningBalance) and one.item.account_id in opens)):
             yield group
-            group, commands, bytes_ = [], 0, 0
+            group, opens, commands, bytes_ = [], set(), 0, 0
         group.append(one)
+        opens.update(opening.accounts_opened_by(one.item))
         commands += size
         bytes_ += len(one.line.content)
     if group:

@@ -4,7 +4,7 @@ A line of an import's own, no command of the contract: it becomes a `transfers.p
 ledger's account for opening balances, which has no limits and mirrors them all, so that the ledger adds up to zero.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from typing import Annotated, Literal
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
@@ -70,7 +70,10 @@ def post(balance: OpeningBalance, ledger: str) -> PostTransfer:
     )
 
 
-def ledgers_opened_in(items: Iterable[Item]) -> Mapping[str, str]:
-    """Give the ledgers of the accounts that these items open, if they can."""
-    commands = (command for item in items for command in commands_of(item))
-    return {command.account_id: command.ledger for command in commands if isinstance(command, OpenAccount)}
+def accounts_opened_by(item: Item | OpeningBalance | None) -> Iterator[str]:
+    """Name the accounts that an item opens, if it is applied."""
+    if item is None or isinstance(item, OpeningBalance):
+        return
+    for command in commands_of(item):
+        if isinstance(command, OpenAccount):
+            yield command.account_id
