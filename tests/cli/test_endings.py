@@ -71,6 +71,21 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     assert "folder" in failed(call("send", str(tmp_path), urls=AWAY), 66)
 
 
+@pytest.mark.parametrize("given", ["<&-", "0>/dev/null"], ids=["closed", "only written"])
+@pytest.mark.parametrize("arguments", [["send"], ["send", "--ordered"], ["import"], ["account"]], ids=" ".join)
+def test_standard_input_that_cannot_be_read_is_one_line(arguments: list[str], given: str, urls: Urls) -> None:
+    command = ["sh", "-c", f'exec "$@" {given}', "sh", *COMMAND, *arguments, "-"]
+
+    done = subprocess.run(command, env=environment(urls), capture_output=True, check=False, timeout=60)
+
+    assert "cannot read standard input" in failed(done, 66)
+
+
+@pytest.mark.parametrize("arguments", [["dead", "list"], ["transfers", "--ledger", "x"]], ids=" ".join)
+def test_a_limit_beyond_all_numbers_is_not_understood(arguments: list[str], urls: Urls) -> None:
+    assert call(*arguments, "--json", "--limit", str(2**63), urls=urls).returncode == 2
+
+
 def test_what_is_not_understood_is_a_status_of_its_own() -> None:
     assert call("unheard-of", urls=None).returncode == 2
     assert call("statement", "x", "--at", "yesterday", urls=AWAY).returncode == 2

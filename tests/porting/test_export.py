@@ -29,6 +29,7 @@ def test_a_ledger_is_exported_and_imported_by_the_command_line(
 
 def test_a_ledger_that_is_not_there_is_one_line(run: Run) -> None:
     assert "there is no ledger 'wallets'" in failed(run("export", "wallets"), 1)
+    assert r"there is no ledger '\\xff'" in failed(run("export", "\udcff"), 1)
     assert run("export", "wallets", "--format", "xml").returncode == 2
 
 

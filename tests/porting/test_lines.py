@@ -1,6 +1,7 @@
 """Lines of imported files: what each is taken for, and what is said of those that are nothing."""
 
 import io
+import json
 from typing import Any
 
 import orjson
@@ -100,6 +101,28 @@ def test_a_line_without_an_id_gets_one_of_its_place_in_the_import() -> None:
     assert one == same
     assert len({one, moved, renamed}) == 3
     assert judged(line(orjson.dumps(LEDGER)), NAME, None).id == LEDGER["id"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "\ud800"},
+        {"type": "ledgers.open", "id": "\ud800"},
+        {"type": "ledgers.open", "ledger": "\ud800", "currency": "EUR", "scale": 2},
+        {"type": "ledgers.open", "\ud800": 1},
+        {"type": "opening_balance", "\ud800": 1},
+        {"type": "opening_balance", "account_id": "\ud800", "amount": 1},
+        {"type": "transfers.post", "metadata": {"\ud800": "\ud800"}},
+        {"type": "batch", "commands": [{"type": "\ud800"}]},
+    ],
+    ids=str,
+)
+def test_what_utf_8_cannot_write_is_spelt_out_in_what_is_told(fields: Any) -> None:
+    content = json.dumps(fields).encode()
+    twice = content.replace(b"{", b'{"\\udfff":1,"\\udfff":2,', 1)
+
+    for one in (judged(line(it), NAME, None) for it in (content, twice)):
+        assert orjson.dumps([one.id, one.type, one.detail])
 
 
 @pytest.mark.parametrize("amount", [0, 10**15, -(10**15)])

@@ -103,3 +103,10 @@ def test_what_is_no_file_of_commands_is_one_line(run: Run, tmp_path: Path) -> No
     assert "directory" in failed(run("import", tmp_path), 66)
     assert run("import", "--format", "xlsx", "-").returncode == 2
     assert run("import", "--name", "", "-").returncode == 2
+    assert "Input/output error" in failed(run("import", "/proc/self/mem"), 66)
+
+
+def test_a_type_that_utf_8_cannot_write_is_told_to_programs(run: Run) -> None:
+    done = run("import", "--json", "-", stdin=b'{"type":"\\ud800"}')
+
+    assert (done.returncode, told(done)[0]["type"]) == (1, "\\ud800")

@@ -1,14 +1,17 @@
 """What people type after a command's name: ids, times, amounts, and how a wrong one is told."""
 
-import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from models.money import NotExact, minor_units
+from worker.cli.files import STANDARD_INPUT, opened
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+MAX_LIMIT = 10**9
+"""For `--limit`: more than anybody reads, and far from where numbers of the database or of `islice` end."""
 
 
 def moment(text: str, option: str) -> datetime:
@@ -35,7 +38,8 @@ def amount(text: str, option: str, *, currency: str, scale: int) -> int:
 
 def from_stdin() -> list[str]:
     """Read ids from standard input, between spaces or a line each."""
-    return sys.stdin.buffer.read().decode("utf-8", "surrogateescape").split()
+    with opened(STANDARD_INPUT) as source:
+        return source.read().decode("utf-8", "surrogateescape").split()
 
 
 def quoted(text: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from models.outcomes import timestamp
-from worker.cli.arguments import AsJson
+from worker.cli.arguments import MAX_LIMIT, AsJson
 from worker.cli.endings import Failed, Status
 from worker.cli.show import console, json_lines, plain, table
 from worker.reading import dead_letters
@@ -21,7 +21,9 @@ app = typer.Typer(help="Dead letters: what nobody could handle, kept with its re
 
 @app.command("list")
 def list_(
-    limit: Annotated[int | None, typer.Option(min=1, help="The newest so many; people get 50, programs all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MAX_LIMIT, help="The newest so many; people get 50, programs all.")
+    ] = None,
     json: AsJson = False,
 ) -> None:
     """List dead letters, newest first."""

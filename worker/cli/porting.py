@@ -1,7 +1,5 @@
 """The commands that carry books from one place to another: `import` and `export`."""
 
-import os
-import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from models.commands import COMMANDS
 from worker.cli.arguments import AsJson
 from worker.cli.endings import Failed, Status, told
+from worker.cli.files import opened, size_of
 from worker.cli.show import console, json_lines, progress, table, typed, visible, warn
 from worker.engine.settle import Settlement
 from worker.porting import exporting
@@ -56,9 +55,10 @@ def export(
     """Write a ledger as the commands that make it again, to standard output."""
     out = sys.stdout.buffer
     with reader(database_url(Settings())) as engine, engine.connect() as connection, progress() as bar:
-        found = exporting.export(connection, ledger)
+        name = typed(ledger)
+        found = exporting.export(connection, name)
         if found is None:
-            raise Failed(Status.NO, f"there is no ledger {typed(ledger)[:80]!a}")
+            raise Failed(Status.NO, f"there is no ledger {name[:80]!a}")
         task = bar.add_task("exporting", total=found.commands_at_least)
         header, written = _writer(format)
         out.write(header)
@@ -116,11 +116,11 @@ def import_(
 ) -> None:
     """Settle the commands of a file in its order, and opening balances. Run again, it goes on where it stopped."""
     began = monotonic()
-    with _opened(file) as opened, progress() as bar:
-        named = Name(None if name is None else typed(name), lambda: sha256_of(opened))
-        task = bar.add_task("importing", total=_size(opened))
+    with opened(file) as source, progress() as bar:
+        named = Name(None if name is None else typed(name), lambda: sha256_of(source))
+        task = bar.add_task("importing", total=size_of(source.fileno()))
         tally = _Tally()
-        what = _judged(opened, named, format or _format_of(file))
+        what = _judged(source, named, format or _format_of(file))
         with _ending_early():
             for settled in check(what) if dry_run else _settled(what):
                 _tell_refusals(settled.refusals, tally, json=json)
@@ -213,25 +213,5 @@ def _tell(tally: _Tally, name: Name, seconds: float, *, json: bool) -> None:
     out.print(f"{sum(tally.statuses.values()):,} commands{before}, in {seconds:.1f} s")
 
 
-@contextmanager
-def _opened(file: str) -> Iterator[BufferedReader]:
-    """Open a file for reading; standard input stays open."""
-    if file == "-":
-        assert isinstance(sys.stdin.buffer, BufferedReader)
-        yield sys.stdin.buffer
-        return
-    try:
-        opened = open(file, "rb")  # noqa: PTH123, SIM115  # as it was typed; closed below
-    except OSError as error:
-        raise Failed(Status.NO_INPUT, f"cannot read {file!a}: {error.strerror}") from error
-    with opened:
-        yield opened
-
-
 def _format_of(file: str) -> Format:
     return Format.CSV if file.lower().endswith(".csv") else Format.JSONL
-
-
-def _size(file: BufferedReader) -> int | None:
-    status = os.fstat(file.fileno())
-    return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.endings import Failed, Status
+from worker.cli.files import STANDARD_INPUT, reading, size_of, standard_input
 from worker.cli.show import progress
 from worker.sending.answers import Results
 from worker.sending.exchange import send as send_lines
 from worker.sending.exchange import send_and_wait, send_in_order
-from worker.sending.lines import Reader
+from worker.sending.lines import Line, Reader
 from worker.sending.messages import Publisher
 from worker.settings import Settings, urls
 
@@ -37,8 +37,8 @@ def send(
     """Put the commands of a file into the queue. Nothing is checked here: the worker does that."""
     where = urls(Settings())
     with _opened(file) as descriptor, Publisher(where.broker_url) as publisher, progress() as bar:
-        reader = Reader(descriptor, dry_run=dry_run)
-        task = bar.add_task("sending", total=_size(descriptor))
+        reader = _Reader(file, descriptor, dry_run=dry_run)
+        task = bar.add_task("sending", total=size_of(descriptor))
         if not wait and not ordered:
             for _ in send_lines(reader, publisher):
                 bar.update(task, completed=reader.bytes_read)
@@ -52,25 +52,31 @@ def send(
             bar.update(task, completed=reader.bytes_read)
 
 
+class _Reader(Reader):
+    """Tells in one line what cannot be read."""
+
+    def __init__(self, file: str, descriptor: int, *, dry_run: bool) -> None:
+        super().__init__(descriptor, dry_run=dry_run)
+        self._file = file
+
+    def read(self) -> list[Line]:
+        """Read on. Raises Failed where that cannot be done."""
+        with reading(self._file):
+            return super().read()
+
+
 @contextmanager
 def _opened(file: str) -> Iterator[int]:
     """Open a file for reading; standard input stays open."""
-    if file == "-":
-        yield sys.stdin.fileno()
+    if file == STANDARD_INPUT:
+        yield standard_input()
         return
-    try:
+    with reading(file):
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise IsADirectoryError(0, "it is a folder")
-    except OSError as error:
-        raise Failed(Status.NO_INPUT, f"cannot read {file!a}: {error.strerror}") from error
     try:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _size(descriptor: int) -> int | None:
-    status = os.fstat(descriptor)
-    return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from models.contract import MAX_AMOUNT, MAX_COUNTER, MAX_DEPTH
 from models.money import written
 from models.outcomes import timestamp
-from worker.cli.arguments import AsJson, moment, quoted
+from worker.cli.arguments import MAX_LIMIT, AsJson, moment, quoted
 from worker.cli.arguments import amount as amount_of
 from worker.cli.endings import Failed, Status
 from worker.cli.show import console, json_lines, plain, table, typed
@@ -46,7 +46,9 @@ def transfers(
     amount: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Of exactly this, such as 12.50.")] = None,
     min_amount: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Of this or more.")] = None,
     max_amount: Annotated[str | None, typer.Option(metavar="AMOUNT", help="Of this or less.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="So many; people get 50, programs all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, max=MAX_LIMIT, help="So many; people get 50, programs all.")
+    ] = None,
     after: Annotated[
         int | None, typer.Option(metavar="SEQUENCE", min=1, max=MAX_COUNTER, help="Go on after this transfer.")
     ] = None,

@@ -112,5 +112,6 @@ def _item(content: bytes, type_: object) -> Item | OpeningBalance:
 
 
 def _text(fields: dict[str, Any], name: str) -> str | None:
+    """Give a text to tell it by. JSON can escape lone surrogates, which UTF-8 cannot write: they are spelt out."""
     value = fields.get(name)
-    return value[:80] if isinstance(value, str) else None
+    return value[:80].encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else None
