@@ -25,6 +25,10 @@ from worker.reading.deadlines import OVERDUE
 ROWS_AT_ONCE: Final = 5_000
 """Rows a round trip, about 2 MB."""
 
+PAUSE: Final = "1h"
+"""How long whoever takes the rows may take none: a full disk that somebody clears, a pager. A reader's usual minute is
+for small answers; an export that is cut off begins again with its first row. For so long VACUUM waits."""
+
 COLUMNS: Final = (
     "type", "id", "ledger", "currency", "scale", "account_id", "source_id", "destination_id", "amount", "kind",
     "effective_at", "transfer_id", "expires_at", "min_balance", "max_balance", "owner_id", "destinations", "sources",
@@ -88,7 +92,8 @@ class Export:
 
 
 def export(connection: Connection, ledger: str) -> Export | None:
-    """Find the ledger; None where there is none of that name."""
+    """Find the ledger; None where there is none of that name. The transaction may idle for as long as `PAUSE`."""
+    connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{PAUSE}'"))
     row = connection.execute(text(_LEDGER), {"name": ledger}).one_or_none()
     return None if row is None else Export(connection, row, clock(connection))
 
