@@ -215,19 +215,26 @@ def test_a_line_that_has_changed_since_is_refused(run: Run, database_url: str) -
 
 
 def test_a_corrected_file_under_its_first_name_applies_what_is_new(run: Run, database_url: str, tmp_path: Path) -> None:
+    """What was malformed is corrected where it stands, what was refused at the end."""
     source, destination = new_id(), new_id()
     file = tmp_path / "a"
     good = [*books("a", source, destination), {"type": "opening_balance", "account_id": source, "amount": 3}]
-    lines = [*good, *transfers(source, destination, 4)]
+    *wrong, last = transfers(source, destination, 4)
+    lines = [*good, wrong[0] | {"amount": "1"}, *wrong[1:], last | {"amount": 2}]
     file.write_bytes(file_of(*lines))
 
     first = run("import", file)
-    name = first.stderr.decode().partition("--name ")[2].strip()
+    advice, _, named = first.stderr.decode().partition("--name ")
+    name = named.partition(":")[0]
+    lines[len(good)] = wrong[0]
     file.write_bytes(file_of(*lines, {"type": "opening_balance", "account_id": source, "amount": 1}))
     second = run("import", "--json", "--name", name, file)
 
     assert first.returncode == 1
-    assert b"line 8" in first.stderr
-    assert b"insufficient_funds" in first.stderr
-    assert (told(second)[-1]["statuses"], told(second)[-1]["known"]) == ({"applied": 8, "insufficient_funds": 1}, 8)
+    assert "line 5" in advice
+    assert "line 8" in advice
+    assert "insufficient_funds" in advice
+    assert "correct a malformed line where it stands, put what was refused right at the file's end" in advice
+    assert "money moves twice" in named
+    assert (told(second)[-1]["statuses"], told(second)[-1]["known"]) == ({"applied": 8, "insufficient_funds": 1}, 7)
     assert (source, 1, 5) in rows(database_url, BALANCES)

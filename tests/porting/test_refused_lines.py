@@ -1,5 +1,7 @@
 """What the command `import` says of lines that were not applied, and of files that are none."""
 
+import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ from tests.cli.test_endings import failed
 from tests.factories import new_id
 from tests.porting.conftest import Run, rows
 from tests.porting.files import books, file_of, told, transfers
+from worker.cli.endings import Failed, Status
+from worker.cli.porting import import_
+from worker.engine.settle import Settlement
 
 
 def test_what_is_refused_or_malformed_is_named_with_its_line(run: Run, database_url: str) -> None:
@@ -94,6 +99,25 @@ def test_a_file_of_nothing_is_imported(content: bytes, written: str, run: Run) -
     assert (done.returncode, told(done)[-1]["statuses"]) == (0, {})
 
 
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=["malformed", "dry run"])
+def test_where_nothing_was_settled_nothing_is_said_of_doing_it_again(
+    arguments: list[str], run: Run, tmp_path: Path
+) -> None:
+    lines = [b'{"type": "ledgers.open", "ledger": 1}\n', *(file_of(*books("a")) for _ in arguments)]
+    (tmp_path / "a").write_bytes(b"".join(lines))
+
+    assert run("import", *arguments, tmp_path / "a").stderr.endswith(b"equipoise: not applied: 1\n")
+
+
+def test_a_table_by_another_name_is_told_of_the_format(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"type,ledger,currency,scale\nledgers.open,a,EUR,2\n")
+
+    first, second, _ = run("import", tmp_path / "a.txt").stderr.splitlines()
+
+    assert b"a table needs --format csv" in first
+    assert b"--format" not in second
+
+
 def test_what_is_no_file_of_commands_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(os.urandom(1000).replace(b"\n", b""))
 
@@ -110,3 +134,28 @@ def test_a_type_that_utf_8_cannot_write_is_told_to_programs(run: Run) -> None:
     done = run("import", "--json", "-", stdin=b'{"type":"\\ud800"}')
 
     assert (done.returncode, told(done)[0]["type"]) == (1, "\\ud800")
+
+
+def test_a_file_that_grows_while_it_is_read_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], database_url: str, tmp_path: Path
+) -> None:
+    """Its ids are of what it held before: imported as it is now, it would be another import."""
+    monkeypatch.setenv("EQUIPOISE_DATABASE_URL", database_url)
+    file = tmp_path / "a"
+    file.write_bytes(file_of(*books("a", new_id())))
+    settle = Settlement.__call__
+
+    def grow(self: Settlement, items: Any) -> Any:
+        with file.open("ab") as more:
+            more.write(b"\n")
+        return settle(self, items)
+
+    monkeypatch.setattr(Settlement, "__call__", grow)
+    name = hashlib.sha256(file.read_bytes()).hexdigest()
+
+    with pytest.raises(Failed) as ended:
+        import_(str(file), json=True)
+
+    assert ended.value.status == Status.DATA
+    assert f"the file changed while it was read; import it again with --name {name}: " in str(ended.value)
+    assert json.loads(capfd.readouterr().out)["statuses"] == {"applied": 2}

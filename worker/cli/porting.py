@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from io import BufferedReader
 from time import monotonic
@@ -36,6 +36,10 @@ NAMED_TO_PEOPLE = 20
 """Refused lines shown to people: a screen. Programs get all."""
 
 GOES_ON = "importing the same again goes on where it stopped"
+
+
+REPAIR = "correct a malformed line where it stands, put what was refused right at the file's end"
+"""A malformed line used no id up; what was refused keeps its verdict, and all others their places."""
 
 
 class Format(StrEnum):
@@ -85,12 +89,14 @@ class _Tally:
     """What has become of the file so far."""
 
     statuses: Counter[str] = field(default_factory=Counter)
+    settled: int = 0
     known: int = 0
     refused: int = 0
 
     def add(self, settled: Settled) -> None:
         """Count some more lines."""
         self.statuses.update(settled.statuses)
+        self.settled += settled.settled
         self.known += settled.known
         self.refused += len(settled.refusals)
 
@@ -120,28 +126,31 @@ def import_(
         named = Name(None if name is None else typed(name), lambda: sha256_of(source))
         task = bar.add_task("importing", total=size_of(source.fileno()))
         tally = _Tally()
-        what = _judged(source, named, format or _format_of(file))
+        what = _judged(source, named, format or _format_of(file), guessed=format is None and not _says_its_format(file))
         with _ending_early():
             for settled in check(what) if dry_run else _settled(what):
                 _tell_refusals(settled.refusals, tally, json=json)
                 tally.add(settled)
                 bar.update(task, completed=settled.ends_at)
+        still_the_same = named.still_holds()
     if not json and tally.refused > NAMED_TO_PEOPLE:
         warn(f"and {tally.refused - NAMED_TO_PEOPLE} more (--json names all)")
     _tell(tally, named, monotonic() - began, json=json)
+    not_applied = f"not applied: {tally.refused:,}"
+    again = _again(named) if tally.settled and named.was_needed and name is None else ""
+    if not still_the_same:
+        also = f"; {not_applied}" if tally.refused else ""
+        raise Failed(Status.DATA, f"the file changed while it was read{also}{again and f'; import it {again}'}")
     if tally.refused:
-        again = f" --name {named.value}" if named.was_needed and name is None else ""
-        raise Failed(Status.NO, f"not applied: {tally.refused:,}{_advice(again)}")
+        raise Failed(Status.NO, f"{not_applied}{again and f'; {REPAIR}, and import it {again}'}")
 
 
-def _advice(name: str) -> str:
-    """Say how to go on, where ids were made of what the file held: it must not hold anything else under the same."""
-    if not name:
-        return ""
-    return f"; correct the lines at the file's end, leaving the others where they are, and import it with{name}"
+def _again(name: Name) -> str:
+    """Say under which name to import what is not the same file any more."""
+    return f"again with --name {name.value}: without that, lines without ids are applied again: money moves twice"
 
 
-def _judged(file: BufferedReader, name: Name, format_: Format) -> Iterator[Judged]:
+def _judged(file: BufferedReader, name: Name, format_: Format, *, guessed: bool) -> Iterator[Judged]:
     """Judge each line of a file, of which the first may name the columns."""
     found = lines(file)
     header = None
@@ -153,8 +162,11 @@ def _judged(file: BufferedReader, name: Name, format_: Format) -> Iterator[Judge
             header = Header(first.content, [*COMMANDS.values(), OpeningBalance])
         except BadHeader as error:
             raise Failed(Status.DATA, str(error)) from error
-    for line in found:
-        yield judged(line, name, header)
+    for place, line in enumerate(found):
+        one = judged(line, name, header)
+        if guessed and place == 0 and one.detail is not None and not line.content.lstrip().startswith(b"{"):
+            one = replace(one, detail=f"{one.detail}; read as JSON lines: a table needs --format csv")
+        yield one
 
 
 def _settled(what: Iterator[Judged]) -> Iterator[Settled]:
@@ -215,3 +227,7 @@ def _tell(tally: _Tally, name: Name, seconds: float, *, json: bool) -> None:
 
 def _format_of(file: str) -> Format:
     return Format.CSV if file.lower().endswith(".csv") else Format.JSONL
+
+
+def _says_its_format(file: str) -> bool:
+    return file.lower().endswith((".csv", ".jsonl", ".ndjson", ".json"))

@@ -63,11 +63,12 @@ class Refusal:
 
 @dataclass(slots=True)
 class Settled:
-    """What became of some lines. `known`: how many commands had been decided before."""
+    """What became of some lines. `settled`: how many lines were decided, `known`: of them, before."""
 
     ends_at: int
     """Where the last of them ends in the file."""
     statuses: Counter[str] = field(default_factory=Counter)
+    settled: int = 0
     known: int = 0
     refusals: list[Refusal] = field(default_factory=list)
 
@@ -127,6 +128,7 @@ class Importer:
         outcomes = self._retrying(self._outcomes, asked)
         for (one, _), (outcome, known) in zip(asked, outcomes, strict=True):
             if one is not None:
+                told.settled += 1
                 told.known += known
                 told.add(one, outcome)
         # What was never asked was counted first; people read refusals by their lines.

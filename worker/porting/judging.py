@@ -45,6 +45,10 @@ class Name:
         """Whether any line's id was made of it."""
         return "value" in self.__dict__
 
+    def still_holds(self) -> bool:
+        """Whether the file is still what the name was made of, if it was made of it at all."""
+        return self._given is not None or not self.was_needed or self._digest() == self.value
+
     def id_of(self, number: int) -> str:
         """Give the id of the line with a number: the UUIDv5 of the number in the name."""
         return str(uuid5(uuid5(_NAMESPACE, self.value), str(number)))
