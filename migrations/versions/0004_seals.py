@@ -75,10 +75,13 @@ PLACE_COMMANDS = """
             (SELECT ledger FROM equipoise.accounts WHERE id = (content::jsonb ->> 'source_id')::uuid),
             (SELECT ledger FROM equipoise.accounts WHERE id = (content::jsonb ->> 'destination_id')::uuid),
             (SELECT min(ledger) FROM equipoise.accounts WHERE id IN (
-                SELECT (value #>> '{}')::uuid FROM jsonb_path_query(content::jsonb - 'metadata',
-                    'strict $.** ? (@.type() == "object").keyvalue() ? (@.key like_regex "_id$").value') AS value
+                SELECT (value #>> '{}')::uuid FROM jsonb_path_query(
+                    content::jsonb - 'metadata', 'strict $.** ? (@.type() == "object").keyvalue()
+                        ? (@.key like_regex "^(account|source|destination|.*liquidity)_id$|_to$").value'
+                ) AS value
             )),
             (SELECT ledger FROM equipoise.holds WHERE id = (content::jsonb ->> 'hold_id')::uuid),
+            (SELECT ledger FROM equipoise.transfers WHERE id = (content::jsonb ->> 'hold_id')::uuid),
             (SELECT ledger FROM equipoise.transfers WHERE id = (content::jsonb ->> 'transfer_id')::uuid)
         ) AS ledger
         FROM equipoise.inbox WHERE content IS NOT NULL

@@ -10,6 +10,7 @@ from models.commands import (
     FreezeAccount,
     HoldTransfer,
     LimitAccount,
+    OpenAccount,
     ReverseTransfer,
     SplitTransfer,
     UnfreezeAccount,
@@ -186,13 +187,25 @@ def test_an_account_of_no_ledger_is_found(
 
 
 def test_a_verdict_that_names_nothing_is_in_no_chain(database_url: str, settlement: Settlement) -> None:
-    _, (account, _) = open_books(settlement, [100])
+    _, (account, bank) = open_books(settlement, [100])
     parts = [{"account_id": new_id(), "rest": True}]
     split = new(SplitTransfer, source_id=new_id(), destinations=parts, amount=5, metadata={"account_id": account})
 
-    told = settlement([post(new_id(), new_id(), 1), new(VoidTransfer, hold_id=new_id()), split])
+    opened = new(OpenAccount, account_id=new_id(), ledger="nowhere", owner_id=account)
+    settlement([held := hold(account, bank, 1)])
 
-    assert [it["status"] for it in told] == ["source_not_found", "hold_not_found", "source_not_found"]
+    told = settlement(
+        [
+            post(new_id(), new_id(), 1),
+            *(new(VoidTransfer, hold_id=id) for id in (new_id(), account)),
+            *(new(ReverseTransfer, transfer_id=id) for id in (held.id, account)),
+            new(FreezeAccount, account_id=held.id),
+            split,
+            opened,
+        ]
+    )
+
+    assert all(it["status"].endswith("not_found") for it in told)
     assert verify(database_url).faults == []
 
 

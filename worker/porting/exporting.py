@@ -16,9 +16,9 @@ from uuid import NAMESPACE_URL, uuid5
 import orjson
 from sqlalchemy import Connection, Row, text
 
+from models.commands import leg_id
 from models.contract import MAX_COMMAND_BYTES
 from models.outcomes import said, timestamp
-from models.rules.transfers import leg_id
 from worker.reading.accounts import clock
 from worker.reading.deadlines import OVERDUE
 

@@ -160,23 +160,29 @@ CROSS_CHECKS = (
         # What names nothing that was there when it was decided is in no chain.
         """
         WITH unsealed AS (
-            SELECT id, type, status, decided_at, content::jsonb AS content
-            FROM equipoise.inbox WHERE content IS NOT NULL AND number IS NULL AND type <> 'batch'
+            SELECT id, type, status, decided_at, content::jsonb AS content FROM equipoise.inbox
+            WHERE content IS NOT NULL AND number IS NULL
+              AND (type LIKE 'transfers.%' OR type LIKE 'accounts.%' OR type = 'ledgers.open')
         ), named AS (
-            SELECT id, decided_at, value #>> '{}' AS name
+            SELECT id, decided_at, pair ->> 'key' AS field, pair ->> 'value' AS name
             FROM unsealed, jsonb_path_query(
                 content - 'metadata',
-                'strict $.** ? (@.type() == "object").keyvalue() ? (@.key like_regex "_id$" || @.key == "ledger").value'
-            ) AS value
+                'strict $.** ? (@.type() == "object").keyvalue() ? (@.key like_regex "_id$|_to$|^ledger$")'
+            ) AS pair
         ), known AS (
-            SELECT name AS name, created_at FROM equipoise.ledgers
-            UNION ALL SELECT id::text, created_at FROM equipoise.accounts
-            UNION ALL SELECT id::text, created_at FROM equipoise.holds
-            UNION ALL SELECT id::text, created_at FROM equipoise.transfers
+            SELECT 'ledger' AS kind, name, created_at FROM equipoise.ledgers
+            UNION ALL SELECT 'account', id::text, created_at FROM equipoise.accounts
+            UNION ALL SELECT 'hold', id::text, created_at FROM equipoise.holds
+            UNION ALL SELECT 'transfer', id::text, created_at FROM equipoise.transfers
         )
         SELECT id::text, type FROM unsealed
-        WHERE status = 'applied' AND (type LIKE 'transfers.%' OR type LIKE 'accounts.%' OR type = 'ledgers.open')
-           OR id IN (SELECT named.id FROM named JOIN known USING (name) WHERE known.created_at < named.decided_at)
+        WHERE status = 'applied' OR id IN (
+            SELECT named.id FROM named JOIN known USING (name)
+            WHERE known.created_at < named.decided_at AND CASE field
+                WHEN 'ledger' THEN kind = 'ledger'
+                WHEN 'hold_id' THEN kind IN ('hold', 'transfer') WHEN 'transfer_id' THEN kind = 'transfer'
+                ELSE kind = 'account' AND field <> 'owner_id' END
+        )
         ORDER BY decided_at, id LIMIT 1
         """,
     ),
