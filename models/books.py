@@ -144,7 +144,7 @@ class Books:
     awaited: frozenset[str] = frozenset()
     """Transfers that the group's commands name and that were not posted before: an earlier command may post them."""
     watched: frozenset[str] = frozenset()
-    """Transfers that the group's commands may make, and of which each may be there by then."""
+    """Transfers of commands that make several, of which another command may have made any."""
     taken: set[str] = field(default_factory=set)
     """Those of them that are there."""
     command_id: str | None = None

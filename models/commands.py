@@ -50,12 +50,8 @@ class Command(BaseModel):
         return ()
 
     def makes(self) -> tuple[str, ...]:
-        """Name the transfers that the command may make and another may have made."""
+        """Name the transfers that it may make under ids that are not its own: another command may have made them."""
         return ()
-
-    def _itself(self) -> tuple[str, ...]:
-        # Another command's transfer can have this one's id only as a leg: a UUIDv5.
-        return (self.id,) if self.id[14] == "5" else ()
 
     def _legs(self, count: int) -> tuple[str, ...]:
         return tuple(leg_id(self.id, place) for place in range(1, count + 1))
@@ -140,10 +136,6 @@ class CloseAccount(_OfAccount):
         """Name the account, and the one that its balance goes to."""
         return (self.account_id,) if self.remainder_to is None else (self.account_id, self.remainder_to)
 
-    def makes(self) -> tuple[str, ...]:
-        """Name its own, if it may be a leg's."""
-        return self._itself()
-
 
 # -- Transfers ---------------------------------------------------------------------------------------------------------
 
@@ -163,10 +155,6 @@ class PostTransfer(Command):
     def accounts(self) -> tuple[str, ...]:
         """Name both sides."""
         return (self.source_id, self.destination_id)
-
-    def makes(self) -> tuple[str, ...]:
-        """Name its own, if it may be a leg's."""
-        return self._itself()
 
 
 class Part(BaseModel):
@@ -242,10 +230,6 @@ class ReverseTransfer(Command):
         """Name the original."""
         return (self.transfer_id,)
 
-    def makes(self) -> tuple[str, ...]:
-        """Name its own, if it may be a leg's."""
-        return self._itself()
-
 
 # -- Holds -------------------------------------------------------------------------------------------------------------
 
@@ -283,10 +267,6 @@ class CaptureTransfer(_OfHold):
     type: Literal["transfers.capture"] = "transfers.capture"
     amount: Amount | None = None
     final: bool = True
-
-    def makes(self) -> tuple[str, ...]:
-        """Name its own, if it may be a leg's."""
-        return self._itself()
 
 
 class VoidTransfer(_OfHold):

@@ -57,14 +57,10 @@ class Books:
         return (answer, {}) if isinstance(answer, str) else ("applied", answer)
 
     def _would_make(self, command: Json) -> set[str]:
-        """Name the transfers that a command would make; of a split one for each part, whatever it moves."""
-        several = {"transfers.exchange": 2}
-        several["transfers.split"] = len((command.get("sources") or []) + (command.get("destinations") or []))
-        if command["type"] in several:
-            places = range(1, several[command["type"]] + 1)
-            return {str(uuid5(UUID(command["id"]), str(place))) for place in places}
-        one = ("transfers.post", "transfers.capture", "transfers.reverse", "accounts.close")
-        return {command["id"]} if command["type"] in one else set()
+        """Name the transfers of a command that would make several; of a split one for each part, whatever it moves."""
+        parts = len((command.get("sources") or []) + (command.get("destinations") or []))
+        several = {"transfers.exchange": 2, "transfers.split": parts}.get(command["type"], 0)
+        return {str(uuid5(UUID(command["id"]), str(place))) for place in range(1, several + 1)}
 
     # -- Ledgers and accounts --
 

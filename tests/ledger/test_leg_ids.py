@@ -5,17 +5,13 @@ from collections.abc import Callable
 import pytest
 
 from models.commands import (
-    CaptureTransfer,
-    CloseAccount,
     Command,
     ExchangeTransfer,
-    PostTransfer,
-    ReverseTransfer,
     SplitTransfer,
     leg_id,
 )
 from models.outcomes import Outcome
-from tests.factories import as_json, hold, new, new_id, open_books, post
+from tests.factories import as_json, new, open_books, post
 from tests.model import Model
 from worker.engine.settle import Settlement
 
@@ -53,37 +49,14 @@ def test_a_command_of_which_a_transfers_id_is_taken_is_refused(
     assert (refused["decided_at"] >= taken["decided_at"]) and again == refused
 
 
-@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
-@pytest.mark.parametrize("several", [a_split, an_exchange])
-def test_a_command_that_has_the_id_of_anothers_transfer_is_refused(
-    settlement: Settlement, several: Several, together: bool
-) -> None:
-    command, source, destination = several(settlement)
-    held, moved, closed = hold(source, destination, 1), post(source, destination, 1), destination
-    settlement([held, moved])
-
-    for model, fields in (
-        (PostTransfer, {"source_id": source, "destination_id": destination, "amount": 1}),
-        (CaptureTransfer, {"hold_id": held.id}),
-        (ReverseTransfer, {"transfer_id": moved.id}),
-        (CloseAccount, {"account_id": closed, "remainder_to": source}),
-    ):
-        first: Command = command.model_copy(update={"id": new_id()})
-        late = model(id=leg_id(first.id, 2), **fields)
-        groups = [[first, late]] if together else [[first], [late]]
-        applied, refused = (outcome for group in groups for outcome in settlement(group))
-        assert applied["status"] == "applied"
-        assert (refused["status"], refused["detail"]) == ("id_reused", "id")
-
-
 def test_what_was_taken_back_takes_no_id(settlement: Settlement) -> None:
     command, source, destination = a_split(settlement)
     taking = post(source, destination, 1).model_copy(update={"id": leg_id(command.id, 1)})
     dry = taking.model_copy(update={"dry_run": True})
 
-    tried, outcome, late = settlement([dry, command, taking])
+    tried, outcome = settlement([dry, command])
 
-    assert [tried["status"], outcome["status"], late["status"]] == ["applied", "applied", "id_reused"]
+    assert [tried["status"], outcome["status"]] == ["applied", "applied"]
 
 
 def test_before_anything_else_and_others_of_the_group_go_on(settlement: Settlement) -> None:
@@ -105,13 +78,10 @@ def test_the_independent_model_says_the_same(settlement: Settlement) -> None:
         return settlement(items)
 
     command, source, destination = a_split(kept)  # type: ignore[arg-type]
-    late = command.model_copy(update={"id": new_id()})
-    for leg, of in ((post(source, destination, 1), command), (post(source, destination, 1), late)):
-        order = [leg.model_copy(update={"id": leg_id(of.id, 1)}), of]
-        kept(order if of is command else order[::-1])
+    kept([post(source, destination, 1).model_copy(update={"id": leg_id(command.id, 1)}), command])
 
     model = Model()
     expected = [model.settle(as_json(item)) for item in told]
     again = settlement(told)
     assert [(it["status"], it.get("detail")) for it in again] == [(it["status"], it.get("detail")) for it in expected]
-    assert [it["status"] for it in again[-4:]] == ["applied", "id_reused", "applied", "id_reused"]
+    assert [it["status"] for it in again[-2:]] == ["applied", "id_reused"]

@@ -112,5 +112,5 @@ def transfers_of(commands: Iterable[Command]) -> set[str]:
 
 
 def made_by(commands: Iterable[Command]) -> set[str]:
-    """Name the transfers that they may make and others may have made."""
+    """Name the transfers that those of them that make several may make."""
     return set(chain.from_iterable([command.makes() for command in commands]))
