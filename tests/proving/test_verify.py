@@ -142,6 +142,12 @@ def live(settlement: Settlement) -> None:
         settlement([hold := HoldTransfer(id=new_id(), source_id=first, destination_id=second, amount=20)])
         settlement([new(ExtendHold, hold_id=hold.id, amount=25, expires_in_s=10**6)])
         settlement([new(ExtendHold, hold_id=hold.id, amount=22)])
+        settlement(
+            [
+                new(ExtendHold, hold_id=hold.id, amount=22),
+                new(ExtendHold, hold_id=hold.id, amount=22, expires_in_s=9**6),
+            ]
+        )
         settlement([capture := CaptureTransfer(id=new_id(), hold_id=hold.id, amount=5, final=False)])
         settlement([ReverseTransfer(id=new_id(), transfer_id=capture.id, amount=3)])
         settlement([new(LimitAccount, account_id=second, min_balance=-5, max_balance=10_000)])
@@ -155,7 +161,7 @@ def test_sound_books_are_sound(database_url: str, settlement: Settlement) -> Non
     verdict = verify(database_url)
 
     assert verdict == Verdict(True, 14, 6, 2, verdict.commands, verdict.seconds, [])
-    assert verdict.commands == 2 * (1 + 3 + 2 + 1 + 3 + 1 + 3 + 4 + 2)
+    assert verdict.commands == 2 * (1 + 3 + 2 + 1 + 3 + 1 + 3 + 4 + 4)
 
 
 def test_empty_books_are_sound(database_url: str) -> None:

@@ -319,10 +319,11 @@ CROSS_CHECKS = (
             FROM said WHERE type LIKE 'transfers.%'
         ), grown AS (
             SELECT *, CASE type WHEN 'transfers.hold' THEN remaining WHEN 'transfers.extend' THEN
-                greatest(remaining - lag(remaining) OVER each, 0) ELSE 0 END AS more
+                greatest(remaining - lag(remaining) OVER each, 0) ELSE 0 END AS more,
+                type = 'transfers.extend' AND remaining <> lag(remaining) OVER each AS repriced
             FROM reserved WINDOW each AS (PARTITION BY row_id ORDER BY number)
         ), prices AS (
-            SELECT id, decided_at, row_id, type, number, content, expires_at::timestamptz AS expires_at,
+            SELECT id, decided_at, row_id, type, number, content, repriced, expires_at::timestamptz AS expires_at,
                    sum(more) OVER (PARTITION BY row_id ORDER BY number)::bigint AS amount
             FROM grown
         ), expected AS (
@@ -333,12 +334,12 @@ CROSS_CHECKS = (
                    lag(after) OVER each
             FROM states WINDOW each AS (PARTITION BY row_id ORDER BY number)
             UNION ALL
-            SELECT id, decided_at, row_id, type = 'transfers.extend',
-                   jsonb_strip_nulls(jsonb_build_object('amount', CASE WHEN content ? 'amount' THEN amount END))
+            SELECT id, decided_at, row_id, type = 'transfers.extend' AND (repriced OR content ? 'expires_in_s'),
+                   jsonb_strip_nulls(jsonb_build_object('amount', CASE WHEN repriced THEN amount END))
                    || CASE WHEN content ? 'expires_in_s'
                       THEN jsonb_build_object('expires_at', expires_at) ELSE '{}' END,
                    jsonb_strip_nulls(jsonb_build_object(
-                       'amount', CASE WHEN content ? 'amount' THEN lag(amount) OVER each END))
+                       'amount', CASE WHEN repriced THEN lag(amount) OVER each END))
                    || CASE WHEN content ? 'expires_in_s'
                       THEN jsonb_build_object('expires_at', lag(expires_at) OVER each) ELSE '{}' END
             FROM prices WINDOW each AS (PARTITION BY row_id ORDER BY number)
