@@ -4,7 +4,7 @@ A group equals its commands one by one: what an item finds decided by an earlier
 exactly what it would have found in the inbox had that item come in a group of its own.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from models import outcomes
@@ -80,18 +80,12 @@ class Desk:
         answered = self._answered(member)
         if answered is not None:
             return answered
-        if member.dry_run:
-            return self._tried(lambda: self._work.decide(member, self._decided_at))
+        mark = self._work.mark() if member.dry_run else None
         outcome = self._work.decide(member, self._decided_at)
+        if member.dry_run:
+            self._work.undo(mark)
+            return outcome
         self._known[member.id] = self.fresh[member.id] = Known(outcome, member)
-        return outcome
-
-    def _tried(self, decide: Callable[[], Outcome]) -> Outcome:
-        """Decide without a trace: whatever it does is taken back, in the families and here."""
-        mark, known, fresh, letters = self._work.mark(), dict(self._known), dict(self.fresh), list(self.letters)
-        outcome = decide()
-        self._work.undo(mark)
-        self._known, self.fresh, self.letters = known, fresh, letters
         return outcome
 
     def _answered(self, command: Command | Batch) -> Outcome | None:
@@ -102,7 +96,15 @@ class Desk:
         answered = self._answered(batch)
         if answered is not None:
             return answered
-        return self._tried(lambda: self._new_batch(batch)) if batch.dry_run else self._new_batch(batch)
+        return self._tried(batch) if batch.dry_run else self._new_batch(batch)
+
+    def _tried(self, batch: Batch) -> Outcome:
+        """Decide a batch without a trace: whatever it does is taken back, in the families and here."""
+        mark, known, fresh, letters = self._work.mark(), dict(self._known), dict(self.fresh), list(self.letters)
+        outcome = self._new_batch(batch)
+        self._work.undo(mark)
+        self._known, self.fresh, self.letters = known, fresh, letters
+        return outcome
 
     def _new_batch(self, batch: Batch) -> Outcome:
         # The batch's id is taken before its members look: none of them can have it.

@@ -17,8 +17,8 @@ Connect: TypeAlias = Callable[[], AbstractContextManager[Connection]]
 _MAX_CACHED = 200_000
 """Ids remembered, about 40 MB; past that the memory begins anew, which costs one query a group."""
 
-Name = tuple[str, str]
-"""A table and an id in it: an account may have the id of a transfer."""
+Named = dict[str, set[str]]
+"""Ids by their table: an account may have the id of a transfer."""
 
 _FIND = {
     table: text(
@@ -36,41 +36,45 @@ class Directory:
     """Remembers the ledger of each account, hold and transfer that it was ever asked for."""
 
     def __init__(self) -> None:
-        self._ledger_of: dict[Name, str] = {}
+        self._ledger_of: dict[str, dict[str, str]] = {table: {} for table in _FIND}
 
     def ledgers(self, items: Sequence[Item], connect: Connect) -> list[frozenset[str]]:
         """Name the ledgers of each item, in the items' order. What is nowhere adds none.
 
         `connect` opens a connection outside a transaction; it is called only if something is not remembered.
         """
-        named, unknown = self._recall(items)
-        if unknown:
+        told, unknown = self._recall(items)
+        if any(unknown.values()):
             with connect() as connection:
                 self._learn(connection, unknown)
-            named, _ = self._recall(items)
-        return named
+            told, _ = self._recall(items)
+        return told
 
-    def _recall(self, items: Sequence[Item]) -> tuple[list[frozenset[str]], set[Name]]:
-        """Give the ledgers of each item as far as they are remembered, and the names that are not."""
-        ledger_of = self._ledger_of
+    def _recall(self, items: Sequence[Item]) -> tuple[list[frozenset[str]], Named]:
+        """Give the ledgers of each item as far as they are remembered, and the ids that are not."""
         told: list[frozenset[str]] = []
-        unknown: set[Name] = set()
+        unknown: Named = {table: set() for table in _FIND}
         for item in items:
             commands = commands_of(item)
-            names = names_of(commands)
-            known = names & ledger_of.keys()
-            unknown |= names - known
-            told.append(frozenset(ledgers_of(commands).union(ledger_of[name] for name in known)))
+            ledgers = ledgers_of(commands)
+            for table, ids_of in _IDS_OF.items():
+                ids = ids_of(commands)
+                if ids:  # of most commands, accounts alone: this is done for every message
+                    ledger_of = self._ledger_of[table]
+                    known = ids & ledger_of.keys()
+                    unknown[table] |= ids - known
+                    ledgers.update([ledger_of[id] for id in known])
+            told.append(frozenset(ledgers))
         return told, unknown
 
-    def _learn(self, connection: Connection, names: set[Name]) -> None:
-        if len(self._ledger_of) + len(names) > _MAX_CACHED:
-            self._ledger_of.clear()
-        for table, find in _FIND.items():
-            ids = [id for named, id in names if named == table]
+    def _learn(self, connection: Connection, named: Named) -> None:
+        if sum(map(len, [*self._ledger_of.values(), *named.values()])) > _MAX_CACHED:
+            for remembered in self._ledger_of.values():
+                remembered.clear()
+        for table, ids in named.items():
             if ids:
-                for id, ledger in connection.execute(find, {"ids": array(ids)}):
-                    self._ledger_of[table, id] = ledger
+                found = connection.execute(_FIND[table], {"ids": array(ids)})
+                self._ledger_of[table].update((id, ledger) for id, ledger in found)
 
 
 def commands_of(item: Item) -> list[Command]:
@@ -80,15 +84,6 @@ def commands_of(item: Item) -> list[Command]:
     if isinstance(item, Batch):
         return [member for member in item.members if not isinstance(member, DeadLetter)]
     return [item]
-
-
-def names_of(commands: Iterable[Command]) -> set[Name]:
-    """Name all that deciding these commands needs, but for ledgers."""
-    return (
-        {("accounts", id) for id in accounts_of(commands)}
-        | {("holds", id) for id in holds_of(commands)}
-        | {("transfers", id) for id in transfers_of(commands)}
-    )
 
 
 def ledgers_of(commands: Iterable[Command]) -> set[str]:
@@ -114,3 +109,10 @@ def transfers_of(commands: Iterable[Command]) -> set[str]:
 def made_by(commands: Iterable[Command]) -> set[str]:
     """Name the transfers that those of them that make several may make."""
     return set(chain.from_iterable([command.makes() for command in commands]))
+
+
+_IDS_OF: dict[str, Callable[[Iterable[Command]], set[str]]] = {
+    "accounts": accounts_of,
+    "holds": holds_of,
+    "transfers": transfers_of,
+}

@@ -135,9 +135,10 @@ class Journal:
 
     def load(self, connection: Connection, commands: Sequence[Command]) -> Books:
         """Read what the commands name: holds and originals, the accounts of all, and the ledgers of those."""
-        hold_rows = reservations.find(connection, holds_of(commands))
+        called_holds = holds_of(commands)
+        hold_rows = reservations.find(connection, called_holds)
         # What is called a hold and is none may be a transfer, which is another answer than none at all.
-        named = transfers_of(commands) | (holds_of(commands) - {row.id for row in hold_rows})
+        named = transfers_of(commands) | (called_holds - {row.id for row in hold_rows})
         original_rows = connection.execute(_ORIGINALS, {"ids": array(named)}).all() if named else []
         watched = made_by(commands)
         taken = connection.execute(_TAKEN, {"ids": array(watched)}).scalars() if watched else ()
