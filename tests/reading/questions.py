@@ -22,7 +22,7 @@ from models.commands import HoldTransfer, OpenAccount, OpenLedger, VoidTransfer
 from tests.conftest import libpq
 from tests.factories import hold, new, new_id, post
 from worker.engine.settle import Settlement
-from worker.postgres.engines import committing_engine
+from worker.postgres.engines import committing_engine, server_clock
 from worker.reading import accounts, effective, open_holds, statement
 from worker.reading.reader import reader
 from worker.reading.statement import ENTRIES_AT_ONCE
@@ -121,7 +121,7 @@ def stated_effective(moment: datetime, *, listed: int) -> Callable[[Engine], lis
 
 def held(engine: Engine) -> list[Any]:
     with engine.connect() as connection:
-        now = accounts.clock(connection)
+        now = server_clock(connection)
         accounts.find(connection, [SHOP], now)
         return list(open_holds.find(connection, [SHOP], now)[SHOP].holds)
 

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from models.commands import CaptureTransfer, VoidTransfer
 from tests.factories import hold, new, open_books, post
 from worker.engine.settle import Settlement
+from worker.postgres.engines import server_clock
 from worker.reading import accounts, open_holds
 
 
@@ -19,7 +20,7 @@ def test_open_holds_add_up_to_the_pending_counters_of_the_same_snapshot(settleme
     settlement([new(CaptureTransfer, hold_id=taken.id, amount=15, final=False), new(VoidTransfer, hold_id=gone.id)])
 
     with engine.connect() as connection:
-        now = accounts.clock(connection)
+        now = server_clock(connection)
         account = accounts.find(connection, [anna], now)[anna]
         settlement([hold(anna, ben, 5), post(anna, ben, 1)])  # in the midst of the reader's transaction
         held = open_holds.find(connection, [anna], now)[anna]
@@ -41,7 +42,7 @@ def test_a_hold_at_its_deadline_is_told_as_whoever_touches_its_accounts_then_lea
     _, (payer, payee, bank) = open_books(settlement, [100, 100])
     settlement([ending := hold(payer, payee, 30, expires_in_s=60), hold(payee, payer, 1), hold(payer, bank, 2)])
     with engine.connect() as connection:
-        deadline = open_holds.find(connection, [payer], accounts.clock(connection))[payer].holds[0].expires_at
+        deadline = open_holds.find(connection, [payer], server_clock(connection))[payer].holds[0].expires_at
     assert deadline is not None
     then = deadline + late
 
@@ -83,7 +84,7 @@ def test_of_too_many_holds_the_nearest_deadlines_are_told_and_that_there_are_mor
     )
 
     with engine.connect() as connection:
-        now = accounts.clock(connection)
+        now = server_clock(connection)
         all_, four, two = (open_holds.find(connection, [account, other, bank], now, most) for most in (8, 4, 2))
 
     assert [(len(it[account].holds), it[account].more) for it in (all_, four, two)] == [

@@ -13,7 +13,8 @@ from models.outcomes import Outcome, encode
 from tests.concurrency.threads import WAIT_S, at_once, deliver, settlements
 from tests.factories import batch, hold, new, open_books, post
 from tests.ledger.looking import one, reserved, statuses
-from worker.engine.settle import Settlement, server_clock
+from worker.engine.settle import Settlement
+from worker.postgres.engines import server_clock
 from worker.postgres.failures import CONFLICTS
 
 LOCKS = pytest.mark.parametrize("lock", [True, False], ids=["locked", "unlocked"])

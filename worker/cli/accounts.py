@@ -14,6 +14,7 @@ from models.outcomes import timestamp
 from worker.cli.arguments import AsJson, from_stdin, moment, quoted
 from worker.cli.endings import Failed, Status
 from worker.cli.show import console, json_lines, plain, table, typed
+from worker.postgres.engines import server_clock
 from worker.reading import accounts, open_holds
 from worker.reading.accounts import Account
 from worker.reading.effective import CountedEntry, EffectiveStatement, effective_statement
@@ -33,7 +34,7 @@ def account(
     """Show accounts: balances, limits, state."""
     wanted = [typed(id) for given in ids for id in (from_stdin() if given == "-" else [given])]
     with reader(database_url(Settings())) as engine, engine.connect() as connection:
-        now = accounts.clock(connection)
+        now = server_clock(connection)
         found = accounts.find(connection, wanted, now)
         held = open_holds.find(connection, found, now) if holds else {}
     if json:

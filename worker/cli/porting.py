@@ -16,7 +16,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from models.commands import COMMANDS
-from worker.cli.arguments import AsJson
+from worker.cli.arguments import AsJson, quoted
 from worker.cli.endings import Failed, Status, told
 from worker.cli.files import opened, size_of
 from worker.cli.show import console, json_lines, progress, table, typed, visible, warn
@@ -62,7 +62,7 @@ def export(
         name = typed(ledger)
         found = exporting.export(connection, name)
         if found is None:
-            raise Failed(Status.NO, f"there is no ledger {name[:80]!a}")
+            raise Failed(Status.NO, f"there is no ledger {quoted(name)}")
         task = bar.add_task("exporting", total=found.commands_at_least)
         header, written = _writer(format)
         out.write(header)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from tenacity import (
     RetryCallState,
@@ -35,7 +35,7 @@ from worker.engine.directory import Directory, commands_of
 from worker.engine.families import Family, State
 from worker.engine.inbox import Known
 from worker.engine.journal import Journal
-from worker.postgres.engines import OUTSIDE_TRANSACTIONS, SERIALIZABLE
+from worker.postgres.engines import OUTSIDE_TRANSACTIONS, SERIALIZABLE, server_clock
 from worker.postgres.failures import is_passing, sqlstate, violated_key
 from worker.postgres.locks import ledgers_locked
 
@@ -49,15 +49,6 @@ _WAIT = wait_random_exponential(multiplier=0.002, max=0.25)
 
 PATIENCE_MS = 2_000
 """How long a ledger's lock is waited for: eight of the largest groups, of a quarter of a second each."""
-
-_CLOCK = text("SELECT clock_timestamp()")
-
-
-def server_clock(connection: Connection) -> datetime:
-    """Tell the time by PostgreSQL's clock: one clock, however many workers' hosts."""
-    now: datetime = connection.execute(_CLOCK).scalar_one()
-    return now
-
 
 DEFAULT_FAMILIES: tuple[Family, ...] = (Journal(),)
 
@@ -134,7 +125,7 @@ class Settlement:
         """Whether the database answers."""
         try:
             with self._outside_transactions() as connection:
-                connection.execute(_CLOCK)
+                server_clock(connection)
         except DBAPIError:
             return False
         return True

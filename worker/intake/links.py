@@ -42,7 +42,7 @@ def _is_signature(value: Any, level: int = 0) -> bool:
         return False
     if not (isinstance(value.get("kwargs"), dict) and isinstance(value.get("options"), dict)):
         return False
-    if not (_is_flag(value.get("immutable")) and _is_count(value.get("chord_size"))):
+    if not (_flag(value.get("immutable")) and _count(value.get("chord_size"))):
         return False
     if not _are_options(value["options"], level):
         return False
@@ -90,24 +90,16 @@ def _are_options(options: dict[str, Any], level: int) -> bool:
     return all(name in _OPTIONS and (it is None or _OPTIONS[name](it, level + 1)) for name, it in options.items())
 
 
-def _is_flag(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
-
-
-def _is_count(value: Any) -> bool:
-    return value is None or (type(value) is int and 0 <= value < 2**31)
-
-
 def _text(value: Any, _: int) -> bool:
     return isinstance(value, str) and bool(value)
 
 
-def _count(value: Any, _: int) -> bool:
-    return _is_count(value)
+def _count(value: Any, _: int = 0) -> bool:
+    return value is None or (type(value) is int and 0 <= value < 2**31)
 
 
-def _flag(value: Any, _: int) -> bool:
-    return _is_flag(value)
+def _flag(value: Any, _: int = 0) -> bool:
+    return value is None or isinstance(value, bool)
 
 
 def _priority(value: Any, _: int) -> bool:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, text
 from models.commands import leg_id
 from models.contract import MAX_COMMAND_BYTES
 from models.outcomes import said, timestamp
-from worker.reading.accounts import clock
+from worker.postgres.engines import server_clock
 from worker.reading.deadlines import OVERDUE
 
 ROWS_AT_ONCE: Final = 5_000
@@ -95,7 +95,7 @@ def export(connection: Connection, ledger: str) -> Export | None:
     """Find the ledger; None where there is none of that name. The transaction may idle for as long as `PAUSE`."""
     connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{PAUSE}'"))
     row = connection.execute(text(_LEDGER), {"name": ledger}).one_or_none()
-    return None if row is None else Export(connection, row, clock(connection))
+    return None if row is None else Export(connection, row, server_clock(connection))
 
 
 def _opened(account: Row[Any], ledger: str) -> dict[str, Any]:

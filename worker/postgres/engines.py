@@ -1,11 +1,12 @@
 """Engines: one a purpose, each with its role, isolation and time-outs. Who connects says what for."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 
 OUTSIDE_TRANSACTIONS = "AUTOCOMMIT"
@@ -34,6 +35,8 @@ READING = {
     # A reader blocks no writer, but what it holds open keeps VACUUM from cleaning up.
     "idle_in_transaction_session_timeout": "60s",
 }
+_CLOCK = text("SELECT clock_timestamp()")
+
 TRANSACTION_TIMEOUT = "30s"
 """From PostgreSQL 17 on; a bound on everything between BEGIN and COMMIT. Longer than `statement_timeout`: it would
 take that one's place otherwise."""
@@ -84,6 +87,12 @@ def migration_engine(url: str) -> Engine:
     """Make the engine that changes the schema, as the user of the URL."""
     # Longer than any group may take (`TRANSACTION_TIMEOUT`): who keeps a table for longer than that is stuck.
     return _engine(url, "equipoise migrate", {"lock_timeout": "60s"}, pool_size=1, isolation_level="READ COMMITTED")
+
+
+def server_clock(connection: Connection) -> datetime:
+    """Tell the time by PostgreSQL's clock, one clock however many hosts; where a snapshot is waited for, after that."""
+    now: datetime = connection.execute(_CLOCK).scalar_one()
+    return now
 
 
 def array(values: Iterable[str | int]) -> str:

@@ -11,10 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from models.fields import is_id
-from worker.postgres.engines import array
+from worker.postgres.engines import array, server_clock
 from worker.reading.deadlines import OVERDUE
-
-_CLOCK = text("SELECT clock_timestamp()")
 
 _FIND = text(
     f"""
@@ -82,18 +80,12 @@ class Account:
         }
 
 
-def clock(connection: Connection) -> datetime:
-    """Tell the time by PostgreSQL's clock, when the state of the books that the connection sees is settled."""
-    now: datetime = connection.execute(_CLOCK).scalar_one()
-    return now
-
-
 def find(connection: Connection, ids: Sequence[str], now: datetime | None = None) -> dict[str, Account]:
     """Look accounts up, all in one state of the books, with what is reserved `now` (None: by PostgreSQL's clock).
 
     What is no id, or nobody's, is absent.
     """
-    now = now or clock(connection)
+    now = now or server_clock(connection)
     found: dict[str, Account] = {}
     real = [id for id in ids if is_id(id)]
     for start in range(0, len(real), IDS_AT_ONCE):

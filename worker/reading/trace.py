@@ -14,9 +14,8 @@ from sqlalchemy import Connection, text
 from models.fields import is_id
 from models.outcomes import Outcome, said, timestamp
 from worker.engine import inbox
-from worker.postgres.engines import array
+from worker.postgres.engines import array, server_clock
 from worker.reading import dead_letters
-from worker.reading.accounts import clock
 from worker.reading.dead_letters import Letter
 from worker.reading.deadlines import OVERDUE
 
@@ -180,7 +179,9 @@ def trace(connection: Connection, id: str) -> Trace:
     moved = {id} | _transfer_ids(told.outcome) | {one for _, member in told.members() for one in _transfer_ids(member)}
     told.transfers.extend(_transfer(row) for row in connection.execute(_TRANSFERS, {"ids": array(moved)}))
     held = {id} | {transfer.hold_id for transfer in told.transfers if transfer.hold_id}
-    told.holds.extend(Hold(*row) for row in connection.execute(_HOLDS, {"ids": array(held), "now": clock(connection)}))
+    told.holds.extend(
+        Hold(*row) for row in connection.execute(_HOLDS, {"ids": array(held), "now": server_clock(connection)})
+    )
     told.letters.extend(dead_letters.of_command(connection, id))
     return told
 
