@@ -119,6 +119,19 @@ def test_an_opening_balance_waits_for_an_account_that_is_really_opened(run: Run,
     assert [found[id] for id in (late, tried, wrong, ready)] == [5, 5, 5, 5]
 
 
+def test_an_opening_balance_is_not_only_tried(run: Run, database_url: str) -> None:
+    """It would open an account for it."""
+    account = new_id()
+    balance = {"type": "opening_balance", "account_id": account, "amount": 5, "dry_run": True}
+
+    done = run("import", "--json", "--name", "x", "-", stdin=file_of(*books("a", account), balance))
+
+    assert [(it["line"], it["status"], it["detail"]) for it in told(done)[:-1]] == [
+        (3, "malformed", "dry_run: input should be False")
+    ]
+    assert rows(database_url, BALANCES) == [(account, 0, 0)]
+
+
 def test_a_table_of_opening_balances_is_imported(run: Run, database_url: str, tmp_path: Path) -> None:
     ones = [new_id() for _ in range(3)]
     (tmp_path / "accounts.jsonl").write_bytes(file_of(*books("a", *ones)))

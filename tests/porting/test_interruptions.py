@@ -7,15 +7,16 @@ import subprocess
 import psycopg
 import pytest
 
+from models.commands import SplitTransfer
 from tests.cli.conftest import COMMAND, call, environment
 from tests.cli.test_endings import AWAY, failed
 from tests.conftest import libpq
-from tests.factories import new_id, open_books
+from tests.factories import new, new_id, open_books
 from tests.porting.conftest import Run, rows
 from tests.porting.files import books, file_of, transfers
 from tests.waiting import wait_until
 from worker.engine.settle import Settlement
-from worker.porting.importing import Importer
+from worker.porting.importing import Importer, Unstorable
 from worker.porting.judging import Name, judged
 from worker.porting.lines import Line
 from worker.postgres.failures import LedgerBusy
@@ -109,3 +110,22 @@ def test_a_line_that_cannot_be_committed_ends_the_import_after_those_before_it(r
     assert moved == [(3,)]
     assert again.returncode == 0
     assert verify(database_url).sound
+
+
+def test_a_conflict_that_never_passes_names_its_line_at_once(settlement: Settlement, database_url: str) -> None:
+    """A transfer under the id of one that a split has made: whoever was first has committed."""
+    _, [account, bank] = open_books(settlement, [10])
+    split = new(SplitTransfer, source_id=account, destinations=[{"account_id": bank, "rest": True}], amount=5)
+    [made] = settlement([split])
+    lines = [
+        json.dumps({"type": "transfers.post", "id": id, "source_id": account, "destination_id": bank, "amount": 1})
+        for id in (new_id(), made["transfers"][0]["id"])
+    ]
+    what = [judged(Line(n, line.encode(), n), Name("x", str), None) for n, line in enumerate(lines, 1)]
+    before = settlement.retries["23505"]
+
+    with pytest.raises(Unstorable, match="line 2 cannot be committed: UniqueViolation"):
+        list(Importer(settlement).run(what))
+
+    assert rows(database_url, "SELECT count(*) FROM equipoise.transfers") == [(3,)]
+    assert settlement.retries["23505"] - before == 2  # one for the group, one for the line alone

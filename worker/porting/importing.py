@@ -42,6 +42,9 @@ PATIENCE_S: Final = 30.0
 """How long an import tries to go on while a ledger is kept by somebody else, or the database restarts."""
 
 
+_OF_A_LINE: Final = (Failure.COMMAND, Failure.CONFLICT)
+"""What one of a group's lines has brought about. A conflict that the settlement has given up on is none that passes."""
+
 Asked: TypeAlias = tuple[Judged | None, Item]
 """What is settled, and the line that asks for it; None: what the import itself needs first."""
 
@@ -178,7 +181,7 @@ class Importer:
         try:
             outcomes = self._settle(items)
         except Exception as error:
-            if classify(error) is not Failure.COMMAND:
+            if classify(error) not in _OF_A_LINE:
                 raise
             outcomes = list(self._one_by_one(asked))
         return [(outcome, first is not None) for outcome, first in zip(outcomes, known, strict=True)]
@@ -189,7 +192,7 @@ class Importer:
             try:
                 [outcome] = self._settle([item])
             except Exception as error:
-                if classify(error) is not Failure.COMMAND:
+                if classify(error) not in _OF_A_LINE:
                     raise
                 raise Unstorable(one, error) from error
             yield outcome
@@ -220,7 +223,7 @@ def _groups(judged: Iterable[Judged]) -> Iterator[list[Judged]]:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether to try a group again: a ledger in use, a server that restarts. Not what somebody has to mend."""
-    if classify(error) in (Failure.BUSY, Failure.LOST, Failure.CONFLICT):
+    if classify(error) in (Failure.BUSY, Failure.LOST):
         return True
     return isinstance(error, DBAPIError) and isinstance(error.orig, psycopg.OperationalError)
 

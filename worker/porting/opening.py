@@ -25,6 +25,7 @@ class OpeningBalance(Command):
     """Begin an account with a balance, which may be negative; 0 moves nothing."""
 
     type: Literal["opening_balance"] = "opening_balance"
+    dry_run: Literal[False] = False  # it may have to open the ledger's account first; `--dry-run` judges a file
     account_id: Id
     amount: Annotated[int, Field(ge=-MAX_AMOUNT, le=MAX_AMOUNT)]
     effective_at: Timestamp | None = None
@@ -66,7 +67,6 @@ def post(balance: OpeningBalance, ledger: str) -> PostTransfer:
         kind=KIND,
         effective_at=balance.effective_at,
         metadata=balance.metadata,
-        dry_run=balance.dry_run,
     )
 
 
